@@ -1,0 +1,24 @@
+/**
+ * Names of everything that a resource turns into. Operator, runtime and CLI derive them here and nowhere else.
+ */
+
+export const group = 'levada.dev';
+export const apiVersion = `${group}/v1alpha1`;
+
+/** Ports inside a pod. `levada up` gives each Service a loopback port of its own instead. */
+export const containerPorts = { serving: 8080, admin: 9090 } as const;
+
+/** Service that callers use: the serving version's pods. */
+export const modelService = (model: string): string => model;
+
+/** Service, Deployment and unit of one version. */
+export const versionName = (model: string, version: string): string => `${model}-${version}`;
+
+/** Names become Services, which are DNS-1035 labels of at most 63 characters: `<model>-<version>`. */
+export const limits = { resourceName: 40, versionName: 20 } as const;
+export const dns1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
+export const dnsLabel = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
+
+/** `namespace/name`, the key by which resources are queued and remembered. */
+export const resourceKey = (metadata: { namespace?: string | undefined; name: string }): string =>
+  `${metadata.namespace ?? 'default'}/${metadata.name}`;

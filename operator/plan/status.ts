@@ -1,0 +1,81 @@
+import { modelService, versionName } from '../../api/contract/names.ts';
+import { type ErrorCode, errors } from '../../api/errors.ts';
+import type { Condition, ConditionType } from '../../api/v1alpha1/common.ts';
+import type { ModelDeployment, ModelDeploymentStatus, VersionStatus } from '../../api/v1alpha1/model-deployment.ts';
+import type { Traffic } from './traffic.ts';
+import type { Observed } from './units.ts';
+
+type Said = Pick<Condition, 'status' | 'reason' | 'message'>;
+
+/** The status, as kstatus and Argo CD read it: Ready says that the wanted version serves with all its replicas. */
+export function summarize(
+  resource: ModelDeployment,
+  observed: Observed,
+  traffic: Traffic,
+  versions: VersionStatus[],
+  now: string,
+): ModelDeploymentStatus {
+  const { metadata, spec } = resource;
+  const { wanted, stable } = traffic;
+  const front = observed.fronts[modelService(metadata.name)];
+  const serving = stable === undefined ? undefined : observed.units[versionName(metadata.name, stable)];
+  const isServing = (serving?.ready ?? 0) > 0;
+  const target = versions.find(({ name }) => name === wanted);
+  const ready = sayReady({ target, stable, replicas: spec.replicas, isServing });
+  const failed = target?.lastFailure !== undefined;
+  const said: Record<ConditionType, Said> = {
+    Accepted: { status: 'True', reason: 'Accepted', message: 'The resource is valid.' },
+    Ready: ready,
+    Serving: isServing
+      ? { status: 'True', reason: 'Serving', message: `Version ${stable} takes the traffic.` }
+      : { status: 'False', reason: 'NothingLoaded', message: 'No version is loaded: requests are answered with 503.' },
+    Reconciling:
+      ready.status === 'True' || failed
+        ? { status: 'False', reason: 'Settled', message: 'Nothing is under way.' }
+        : { status: 'True', reason: ready.reason, message: ready.message },
+    Stalled: failed
+      ? { status: 'True', reason: ready.reason, message: ready.message }
+      : { status: 'False', reason: 'NotStalled', message: 'Nothing is in the way.' },
+  };
+  return {
+    conditions: Object.entries(said).map(([type, entry]) => condition(resource, type as ConditionType, entry, now)),
+    ...(metadata.generation !== undefined && { observedGeneration: metadata.generation }),
+    ...(front && { url: front.url }),
+    ...(stable !== undefined && isServing && { stableVersion: stable }),
+    versions,
+  };
+}
+
+interface Situation {
+  readonly target: VersionStatus | undefined;
+  readonly stable: string | undefined;
+  readonly replicas: number;
+  readonly isServing: boolean;
+}
+
+function sayReady({ target, stable, replicas, isServing }: Situation): Said {
+  if (!target) return { status: 'False', reason: 'ServeUnknown', message: 'The version to serve is not declared.' };
+  const meanwhile = isServing && stable !== target.name ? ` Version ${stable} goes on serving.` : '';
+  if (target.lastFailure) {
+    const { reason, message } = target.lastFailure;
+    const remedy = errors[reason as ErrorCode]?.remedy;
+    return { status: 'False', reason, message: `Version ${target.name}: ${message}. ${remedy ?? ''}${meanwhile}`.trim() };
+  }
+  if (target.state === 'Loaded' && target.ready >= replicas && stable === target.name) {
+    return { status: 'True', reason: 'Serving', message: `Version ${target.name} is loaded and takes the traffic.` };
+  }
+  const what = target.state === 'Loaded' && target.ready >= replicas ? 'is loaded and about to take the traffic' : 'is being loaded';
+  return { status: 'False', reason: 'Progressing', message: `Version ${target.name} ${what}.${meanwhile}` };
+}
+
+function condition({ metadata, status }: ModelDeployment, type: ConditionType, said: Said, now: string): Condition {
+  const before = status?.conditions.find((entry) => entry.type === type);
+  return {
+    type,
+    status: said.status,
+    ...(metadata.generation !== undefined && { observedGeneration: metadata.generation }),
+    lastTransitionTime: before?.status === said.status ? before.lastTransitionTime : now,
+    reason: said.reason,
+    message: said.message,
+  };
+}

@@ -1,0 +1,67 @@
+import type { ModelServerConfig } from '../../api/contract/model-server.ts';
+import type { ModelDeployment, ModelDeploymentStatus } from '../../api/v1alpha1/model-deployment.ts';
+
+/** What plan yields, in no orchestrator's terms. `objects/` renders units for Kubernetes, `drivers/local` starts them. */
+export type Unit = ModelVersionUnit;
+
+/** A set of processes that serve one version of one model. */
+export interface ModelVersionUnit {
+  readonly kind: 'model-version';
+  /** `<model>-<version>`: also the name of the Service that reaches just this version. */
+  readonly name: string;
+  readonly model: string;
+  readonly version: string;
+  readonly replicas: number;
+  readonly resources: ModelDeployment['spec']['resources'];
+  /** All but `listen`, which each driver knows; paths are those inside the pod. */
+  readonly config: Omit<ModelServerConfig, 'listen'>;
+}
+
+/** The Service that callers use, and the unit that it leads to. */
+export interface Front {
+  readonly service: string;
+  /** Name of a unit in the same plan. */
+  readonly target: string;
+}
+
+export interface UnitPlan {
+  /** In a fixed order: the one that serves, then the one that is to. */
+  readonly units: readonly Unit[];
+  readonly fronts: readonly Front[];
+}
+
+export const nothing: UnitPlan = { units: [], fronts: [] };
+
+/** What is there, as a driver reports it. */
+export interface Observed {
+  /** By unit name. A unit that the driver does not run is absent. */
+  readonly units: Readonly<Record<string, ObservedUnit>>;
+  /** By service name. */
+  readonly fronts: Readonly<Record<string, ObservedFront>>;
+}
+
+export const nothingObserved: Observed = { units: {}, fronts: {} };
+
+export interface ObservedUnit {
+  /** As it was applied last. */
+  readonly unit: Unit;
+  /** Of the processes that run it as it was applied last. */
+  readonly state: 'Loading' | 'Loaded' | 'Failed';
+  /** Processes that are ready, whatever they were applied as. */
+  readonly ready: number;
+  /** Hex SHA-256 of the model that it has loaded. */
+  readonly sha256?: string;
+  readonly failure?: { readonly code: string; readonly message: string };
+  /** Hex SHA-256 of the file that is there now, where the driver can see it and it is another. */
+  readonly artifactNow?: string;
+}
+
+export interface ObservedFront {
+  /** Unit that new connections reach. */
+  readonly target?: string;
+  readonly url: string;
+}
+
+export interface PlanResult extends UnitPlan {
+  readonly status: ModelDeploymentStatus;
+}

@@ -1,0 +1,42 @@
+import type { ServerResponse } from 'node:http';
+import { type ErrorCode, errorCodeOf, errors, LevadaError, messageOf } from '../../api/errors.ts';
+import type { Protocol } from './metrics.ts';
+import { PredictInvalid } from './protocol/simple.ts';
+
+/** Seconds after which a refused caller may try again: a queue is empty again well within one. */
+const retryAfterSeconds = 1;
+
+export interface Reply {
+  readonly status: number;
+  readonly body: string;
+  readonly code?: ErrorCode;
+}
+
+/** Turns whatever was thrown into an answer in the protocol's own form. */
+export function errorReply(protocol: Protocol, thrown: unknown): Reply {
+  if (thrown instanceof PredictInvalid) {
+    return { status: 422, body: JSON.stringify({ detail: thrown.detail }), code: 'InvalidInput' };
+  }
+  const code = errorCodeOf(thrown) ?? 'InternalError';
+  const definition = errors[code];
+  const message = code === 'InternalError' ? new LevadaError(code, { detail: messageOf(thrown) }).message : messageOf(thrown);
+  if (protocol === 'oip') return { status: definition.http ?? 500, body: JSON.stringify({ error: message }), code };
+  if (code === 'InvalidJson') {
+    const detail = [{ type: 'json_invalid', loc: ['body', 0], msg: 'JSON decode error', input: {}, ctx: { error: message } }];
+    return { status: 422, body: JSON.stringify({ detail }), code };
+  }
+  return { status: definition.http ?? 500, body: JSON.stringify({ detail: message }), code };
+}
+
+/** @param close whether the connection ends with this answer */
+export function send(res: ServerResponse, { status, body, code }: Reply, version: string, close: boolean): void {
+  if (res.headersSent || res.destroyed) return;
+  const headers = ['content-type', 'application/json', 'content-length', String(Buffer.byteLength(body)), 'x-levada-version', version];
+  if (code) {
+    headers.push('x-levada-error', code);
+    if (errors[code].outcome === 'retry' && status !== 504) headers.push('retry-after', String(retryAfterSeconds));
+  }
+  if (close) headers.push('connection', 'close');
+  res.writeHead(status, headers);
+  res.end(body);
+}

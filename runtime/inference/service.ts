@@ -1,0 +1,165 @@
+import { type ModelServerConfig, type ModelServerStatus } from '../../api/contract/model-server.ts';
+import { errorCodeOf, LevadaError, messageOf } from '../../api/errors.ts';
+import type { Metrics } from './metrics.ts';
+import { loadModel, type Model } from './model.ts';
+import { inferSerializer, type InferRequest, modelMetadata, parseInfer } from './protocol/oip.ts';
+import { type SimpleModel, simpleModel } from './protocol/simple.ts';
+import { bodyText, parseJson } from './protocol/json.ts';
+import type { Tensor } from './tensors.ts';
+
+/** A run that has not ended by now never will; only the end of the process stops it. */
+const runTimeoutMs = 120_000;
+/** Loading and warm-up, likewise. */
+const loadTimeoutMs = 300_000;
+
+export interface Log {
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+export interface ServiceOptions {
+  readonly log: Log;
+  readonly metrics: (queuedRows: () => number) => Metrics;
+  readonly onStatus: (status: ModelServerStatus) => void;
+  /** The process cannot go on: it is to end at once, and to be started anew. */
+  readonly onFatal: (reason: string) => void;
+}
+
+interface Loaded {
+  readonly model: Model;
+  readonly serialize: (request: InferRequest, outputs: readonly Tensor[], row: number) => string;
+  /** Or why the simple API cannot serve this model. */
+  readonly simple: SimpleModel | LevadaError;
+}
+
+/** Gets the body of the answer, or what went wrong. */
+export type Answer = (error: unknown, body: string) => void;
+
+/** One version of one model, whatever the protocol: loading, state, and what requests become. */
+export class ModelService {
+  readonly config: ModelServerConfig;
+  readonly metrics: Metrics;
+  readonly #options: ServiceOptions;
+  #status: ModelServerStatus = { state: 'Loading' };
+  #loaded: Loaded | undefined;
+  #watchdog: NodeJS.Timeout | undefined;
+
+  constructor(config: ModelServerConfig, options: ServiceOptions) {
+    this.config = config;
+    this.#options = options;
+    this.metrics = options.metrics(() => this.#loaded?.model.batcher.queuedRows ?? 0);
+    this.metrics.state('Loading');
+  }
+
+  get status(): ModelServerStatus {
+    return this.#status;
+  }
+
+  /** Loads the model. Never rejects: a model that cannot be loaded is a state. */
+  async load(): Promise<void> {
+    const { config } = this;
+    const { log, onFatal } = this.#options;
+    const start = performance.now();
+    const timeout = setTimeout(() => onFatal(`${config.path} was not ready after ${loadTimeoutMs / 1000} s`), loadTimeoutMs);
+    try {
+      const model = await loadModel(config, {
+        observer: this.metrics,
+        onLost: (error) => onFatal(messageOf(error)),
+        onNote: (note) => log.warn({ path: config.path }, note),
+        onDigest: (sha256) => this.#set({ state: 'Loading', sha256 }),
+      });
+      this.#loaded = this.#serve(model);
+      const ms = Math.round(performance.now() - start);
+      log.info({ path: config.path, sha256: model.sha256, ms, threaded: model.threaded() }, 'model loaded');
+      this.#watchdog = setInterval(() => {
+        if (model.batcher.runningMs > runTimeoutMs) onFatal(`a run has not ended after ${runTimeoutMs / 1000} s`);
+      }, 5_000).unref();
+      this.#set({ state: 'Loaded', sha256: model.sha256 });
+    } catch (error) {
+      const code = errorCodeOf(error) ?? 'InternalError';
+      const failure = { code, message: messageOf(error) };
+      log.error({ path: config.path, code }, failure.message);
+      this.#set({ ...this.#status, state: 'Failed', failure });
+    } finally {
+      clearTimeout(timeout);
+    }
+  }
+
+  /**
+   * POST /predict.
+   *
+   * @throws PredictInvalid, LevadaError; what goes wrong later goes to `answer`
+   * @returns withdraws the request
+   */
+  predict(body: Buffer, timeoutMs: number, answer: Answer): () => void {
+    const { model, simple } = this.#ready();
+    if (simple instanceof LevadaError) throw simple;
+    const inputs = simple.parse(parseJson(bodyText(body)));
+    return model.batcher.submit(inputs, simple.rows, performance.now() + timeoutMs, (error, outputs, row) => {
+      if (error) answer(error, '');
+      else respond(answer, () => simple.answer(outputs, row));
+    });
+  }
+
+  /** POST /v2/models/NAME/infer; as {@link predict}. */
+  infer(body: Buffer, timeoutMs: number, answer: Answer): () => void {
+    const { model, serialize } = this.#ready();
+    const request = parseInfer(bodyText(body), model);
+    return model.batcher.submit(request.inputs, request.rows, performance.now() + timeoutMs, (error, outputs, row) => {
+      if (error) answer(error, '');
+      else respond(answer, () => serialize(request, outputs, row));
+    });
+  }
+
+  /** GET /v2/models/NAME. @throws LevadaError ModelNotReady */
+  metadata(): object {
+    return modelMetadata(this.config.model, this.config.version, this.#ready().model);
+  }
+
+  /** Resolves when every request that was accepted is answered. */
+  async idle(): Promise<void> {
+    await this.#loaded?.model.batcher.idle();
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.#watchdog);
+    await this.#loaded?.model.close();
+  }
+
+  #serve(model: Model): Loaded {
+    const { config } = this;
+    let simple: Loaded['simple'];
+    try {
+      simple = simpleModel(model, model.classNames);
+    } catch (error) {
+      if (errorCodeOf(error) !== 'SimpleApiUnsupported') throw error;
+      simple = error as LevadaError;
+    }
+    const serialize = inferSerializer(config.model, config.version, model.outputs, model.batcher.joinable);
+    return { model, serialize, simple };
+  }
+
+  #ready(): Loaded {
+    if (this.#loaded) return this.#loaded;
+    const { state, failure } = this.#status;
+    throw new LevadaError('ModelNotReady', { detail: failure ? `${failure.code}: ${failure.message}` : state });
+  }
+
+  #set(status: ModelServerStatus): void {
+    this.#status = status;
+    this.metrics.state(status.state);
+    this.#options.onStatus(status);
+  }
+}
+
+function respond(answer: Answer, body: () => string): void {
+  let text: string;
+  try {
+    text = body();
+  } catch (error) {
+    answer(error, '');
+    return;
+  }
+  answer(undefined, text);
+}

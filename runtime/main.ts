@@ -1,0 +1,88 @@
+/**
+ * The data plane: one process serves one unit, which its configuration file describes.
+ *
+ *     node runtime/main.ts --config unit.json
+ *
+ * On a cluster it listens on the ports of the configuration. Started by `levada up` it has an IPC channel instead, and
+ * gets its listening sockets through that.
+ */
+import { readFile } from 'node:fs/promises';
+import { parseArgs } from 'node:util';
+import pino from 'pino';
+import { drainTimeoutMs, type FromModelServer, modelServerConfig, type ToModelServer } from '../api/contract/model-server.ts';
+import { messageOf } from '../api/errors.ts';
+import { startAdmin } from './admin.ts';
+import { createMetrics } from './inference/metrics.ts';
+import { defaultTimeouts, ServingPort, type SocketHandle } from './inference/server.ts';
+import { ModelService } from './inference/service.ts';
+
+const { values } = parseArgs({ options: { config: { type: 'string' } } });
+const config = modelServerConfig.parse(JSON.parse(await readFile(values.config ?? 'unit.json', 'utf8')));
+const { model, version } = config;
+const log = pino({ base: { model, version }, level: process.env['LEVADA_LOG_LEVEL'] ?? 'info' }, pino.destination({ sync: true }));
+const supervised = process.send !== undefined;
+const tell = (message: FromModelServer) => {
+  if (process.connected) process.send?.(message);
+};
+
+const service = new ModelService(config, {
+  log,
+  metrics: (queuedRows) => createMetrics(model, version, queuedRows),
+  onStatus: (status) => tell({ type: 'status', status }),
+  onFatal(reason) {
+    log.fatal({ reason }, 'the process ends: it cannot serve any more');
+    // A native call that never returns would hold up an orderly exit for ever.
+    process.kill(process.pid, 'SIGKILL');
+  },
+});
+const port = new ServingPort(service, defaultTimeouts);
+let draining = false;
+
+async function drain(why: string): Promise<void> {
+  if (draining) return;
+  draining = true;
+  log.info({ why }, 'draining');
+  setTimeout(() => {
+    log.warn({ ms: drainTimeoutMs }, 'the time to drain is over');
+    port.destroy();
+    process.exit(1);
+  }, drainTimeoutMs).unref();
+  await port.drain();
+  await service.idle();
+  await service.close();
+  log.info('drained');
+  process.exit(0);
+}
+
+function receive(message: ToModelServer, socket?: SocketHandle): void {
+  if (message.type === 'drain') void drain('asked to');
+  else if (message.type === 'release') {
+    void port.release(message.socket);
+    tell({ type: 'released', socket: message.socket });
+  } else {
+    // `_handle` is how Node's listen() takes a bare handle.
+    port.listen(message.socket, { _handle: socket }).then(
+      () => tell({ type: 'listening', socket: message.socket }),
+      (error: unknown) => log.error({ socket: message.socket }, messageOf(error)),
+    );
+  }
+}
+
+if (supervised) {
+  process.on('message', receive);
+  process.on('disconnect', () => void drain('levada up has ended'));
+  // Ctrl-C reaches the whole process group; `levada up` says what is to happen.
+  process.on('SIGINT', () => {});
+} else {
+  process.on('SIGINT', () => void drain('SIGINT'));
+  await port.listen('serving', { host: config.listen.host, port: config.listen.serving });
+}
+process.on('SIGTERM', () => void drain('SIGTERM'));
+const admin = await startAdmin({
+  host: config.listen.host,
+  port: config.listen.admin,
+  metrics: service.metrics,
+  status: () => ({ ...service.status, draining }),
+});
+tell({ type: 'admin', port: admin });
+await service.load();
