@@ -7,6 +7,7 @@ const unitMs: Record<string, number> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_00
 export function parseDuration(text: string): number | undefined {
   if (!durationPattern.test(text)) return undefined;
   let total = 0;
-  for (const [, count, unit] of text.matchAll(/([0-9]+)(ms|s|m|h|d)/g)) total += Number(count) * (unitMs[unit ?? ''] ?? 0);
+  for (const [, count, unit] of text.matchAll(/([0-9]+)(ms|s|m|h|d)/g))
+    total += Number(count) * (unitMs[unit ?? ''] ?? 0);
   return total;
 }

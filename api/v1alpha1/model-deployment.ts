@@ -5,7 +5,8 @@ import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, conditions, objectMeta, text } from './common.ts';
 
-const fileUri = text(1024).regex(/^file:\/\/\/[^?#]+$/);
+// No %00, no encoded slash, nothing beyond ASCII encoded: every tool decodes what is left in the same way.
+const fileUri = text(1024).regex(/^file:\/\/\/([^?#%]|%(0[1-9A-Fa-f]|2[0-9A-Ea-e]|[13-7][0-9A-Fa-f]))+$/);
 const versionName = z.string().min(1).max(limits.versionName).regex(dnsLabel);
 
 const versionRules: readonly Rule[] = [
@@ -124,15 +125,16 @@ const specRules: readonly Rule[] = [
     check(spec, path) {
       const found = ['classNames', 'classNamesFrom'].filter((name) => member(spec, name) !== undefined);
       if (found.length < 2) return [];
-      return [
-        problem('TooManyMembers', path, { found: found.join(' and '), allowed: 'classNames, classNamesFrom' }),
-      ];
+      return [problem('TooManyMembers', path, { found: found.join(' and '), allowed: 'classNames, classNamesFrom' })];
     },
   },
 ];
 
 const versionNames = (versions: readonly unknown[]): string =>
-  versions.map((v) => member(v, 'name')).join(', ') || 'none is declared';
+  versions
+    .map((v) => member(v, 'name'))
+    .filter((name) => typeof name === 'string')
+    .join(', ') || 'none is declared';
 
 const spec = z
   .strictObject({
@@ -146,7 +148,7 @@ const spec = z
     classNames: z
       .array(text(256).min(1))
       .min(1)
-      .max(10_000)
+      .max(2_000)
       .meta(atomicList)
       .optional()
       .describe('Names of the classes 0, 1, 2 …, for `class_name` of POST /predict.'),
@@ -193,11 +195,7 @@ const status = z
     observedGeneration: z.int().min(0).optional().describe('The `metadata.generation` that the status speaks of.'),
     url: z.string().max(1024).optional().describe('Where the model is served.'),
     stableVersion: versionName.optional().describe('The version that takes the traffic now.'),
-    versions: z
-      .array(versionStatus)
-      .max(32)
-      .meta(listMap('name'))
-      .describe('State of each declared version.'),
+    versions: z.array(versionStatus).max(32).meta(listMap('name')).describe('State of each declared version.'),
   })
   .describe('What is so. Written by the operator.');
 export type ModelDeploymentStatus = z.output<typeof status>;
@@ -229,9 +227,24 @@ export const modelDeploymentCrd = {
   shortNames: ['mdl'],
   categories: ['levada'],
   printerColumns: [
-    { name: 'Ready', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].status', description: 'Whether the wanted version serves.' },
-    { name: 'Stable', type: 'string', jsonPath: '.status.stableVersion', description: 'The version that takes the traffic.' },
-    { name: 'Reason', type: 'string', jsonPath: '.status.conditions[?(@.type=="Ready")].reason', description: 'Why it is ready or not.' },
+    {
+      name: 'Ready',
+      type: 'string',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].status',
+      description: 'Whether the wanted version serves.',
+    },
+    {
+      name: 'Stable',
+      type: 'string',
+      jsonPath: '.status.stableVersion',
+      description: 'The version that takes the traffic.',
+    },
+    {
+      name: 'Reason',
+      type: 'string',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].reason',
+      description: 'Why it is ready or not.',
+    },
     { name: 'URL', type: 'string', jsonPath: '.status.url', priority: 1, description: 'Where the model is served.' },
     { name: 'Age', type: 'date', jsonPath: '.metadata.creationTimestamp', description: 'Time since creation.' },
   ],
