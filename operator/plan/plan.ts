@@ -1,8 +1,8 @@
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import { summarize } from './status.ts';
 import { planTraffic } from './traffic.ts';
 import type { Observed, PlanResult } from './units.ts';
 import { planVersions } from './versions.ts';
-import { summarize } from './status.ts';
 
 /**
  * What is to be there for `resource`, and what its status says, given what is there. The same arguments give the same

@@ -59,12 +59,19 @@ function sayReady({ target, stable, replicas, isServing }: Situation): Said {
   if (target.lastFailure) {
     const { reason, message } = target.lastFailure;
     const remedy = errors[reason as ErrorCode]?.remedy;
-    return { status: 'False', reason, message: `Version ${target.name}: ${message}. ${remedy ?? ''}${meanwhile}`.trim() };
+    return {
+      status: 'False',
+      reason,
+      message: `Version ${target.name}: ${message}. ${remedy ?? ''}${meanwhile}`.trim(),
+    };
   }
   if (target.state === 'Loaded' && target.ready >= replicas && stable === target.name) {
     return { status: 'True', reason: 'Serving', message: `Version ${target.name} is loaded and takes the traffic.` };
   }
-  const what = target.state === 'Loaded' && target.ready >= replicas ? 'is loaded and about to take the traffic' : 'is being loaded';
+  const what =
+    target.state === 'Loaded' && target.ready >= replicas
+      ? 'is loaded and about to take the traffic'
+      : 'is being loaded';
   return { status: 'False', reason: 'Progressing', message: `Version ${target.name} ${what}.${meanwhile}` };
 }
 

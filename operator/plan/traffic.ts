@@ -62,7 +62,7 @@ function versionUnit({ metadata, spec, status }: ModelDeployment, version: Model
   };
 }
 
-/** Path of a `file:///` URI, percent-encoding undone and `..` resolved. */
+/** Path of a `file:///` URI, percent-encoding undone and `..` resolved. The schema lets nothing in that cannot be decoded. */
 function filePath(uri: string): string {
   return decodeURIComponent(new URL(uri).pathname);
 }

@@ -4,7 +4,11 @@ import type { ModelDeployment, ModelVersion, VersionStatus } from '../../api/v1a
 import type { Observed, ObservedUnit } from './units.ts';
 
 /** The state of each declared version. */
-export function planVersions({ metadata, spec, status }: ModelDeployment, observed: Observed, now: string): VersionStatus[] {
+export function planVersions(
+  { metadata, spec, status }: ModelDeployment,
+  observed: Observed,
+  now: string,
+): VersionStatus[] {
   return spec.versions.map((version) => {
     const unit = observed.units[versionName(metadata.name, version.name)];
     const before = status?.versions.find(({ name }) => name === version.name);
@@ -32,12 +36,19 @@ interface Failure {
   message: string;
 }
 
-function failureOf(version: ModelVersion, unit: ObservedUnit | undefined, resolved: VersionStatus['resolved']): Failure | undefined {
+function failureOf(
+  version: ModelVersion,
+  unit: ObservedUnit | undefined,
+  resolved: VersionStatus['resolved'],
+): Failure | undefined {
   if (unit?.failure) return { reason: unit.failure.code, message: unit.failure.message };
   const found = unit?.artifactNow;
   if (found === undefined || !resolved || resolved.digest === `sha256:${found}`) return undefined;
   const digest = resolved.digest.replace(/^sha256:/, '');
-  return { reason: 'ArtifactChanged', message: errorMessage('ArtifactChanged', { path: version.uri, found, resolved: digest }) };
+  return {
+    reason: 'ArtifactChanged',
+    message: errorMessage('ArtifactChanged', { path: version.uri, found, resolved: digest }),
+  };
 }
 
 function withTime(failure: Failure, before: VersionStatus | undefined, now: string): Failure & { time: string } {

@@ -1,0 +1,65 @@
+import { Command, Option } from 'commander';
+import { LevadaError } from '../api/errors.ts';
+import { show } from '../api/rules.ts';
+import { localResources } from './local-run.ts';
+import { print, printJson, toYaml } from './output.ts';
+import { modelHeader, modelRow } from './rows.ts';
+import { formatTable } from './table.ts';
+import type { LocalResource } from './up/admin.ts';
+
+interface Flags {
+  output: 'table' | 'wide' | 'json' | 'yaml';
+}
+
+export function getCommand(): Command {
+  return new Command('get')
+    .summary('list what runs')
+    .description('Lists the resources that `levada up` runs from this folder, as kubectl get does on a cluster.')
+    .argument('[name]', 'only this resource')
+    .addOption(
+      new Option('-o, --output <format>', 'how to print').choices(['table', 'wide', 'json', 'yaml']).default('table'),
+    )
+    .addHelpText(
+      'after',
+      `
+Example:
+  levada get
+  levada get iris -o json | jq -r .services.iris
+
+Exit codes: 0 printed, 1 nothing runs or nothing has that name, 2 wrong usage.`,
+    )
+    .action(async (name: string | undefined, { output }: Flags) => {
+      const all = await localResources();
+      const found = name === undefined ? all : [findResource(all, name)];
+      if (output === 'json' || output === 'yaml') {
+        const [first] = found;
+        const value = name !== undefined && first ? first : { items: found };
+        if (output === 'json') printJson(flat(value));
+        else print(toYaml([flat(value)]).trimEnd());
+        return;
+      }
+      const wide = output === 'wide';
+      const now = new Date();
+      print(
+        formatTable(
+          modelHeader(wide),
+          found.map(({ resource }) => modelRow(resource, wide, now)),
+        ),
+      );
+    });
+}
+
+/** @throws LevadaError UnknownResource */
+export function findResource(all: readonly LocalResource[], name: string): LocalResource {
+  const found = all.find(({ resource }) => resource.metadata.name === name);
+  if (found) return found;
+  const allowed = all.map(({ resource }) => resource.metadata.name).join(', ') || 'none runs';
+  throw new LevadaError('UnknownResource', { found: show(name), allowed });
+}
+
+/** The resource as kubectl prints it, with the local addresses beside it. */
+function flat(value: LocalResource | { items: LocalResource[] }): object {
+  if ('items' in value) return { items: value.items.map(flat) };
+  const { resource, services, admin } = value;
+  return { ...resource, services, admin };
+}

@@ -1,0 +1,52 @@
+import { Command, Option } from 'commander';
+import type { KubernetesObject } from '../operator/objects/metadata.ts';
+import { renderObjects } from '../operator/objects/render.ts';
+import { plan } from '../operator/plan/plan.ts';
+import { nothingObserved } from '../operator/plan/units.ts';
+import { type Loaded, loadPaths } from '../operator/source/load.ts';
+import packageJson from '../package.json' with { type: 'json' };
+import { exitCodes, print, printJson, printNote, problemLine, summaryOf, toYaml } from './output.ts';
+
+interface Options {
+  image: string;
+  output: 'yaml' | 'json';
+}
+
+export function planCommand(): Command {
+  return new Command('plan')
+    .summary('print what the operator would apply, offline')
+    .description('Prints the Kubernetes objects that the operator makes of new resources. Needs no cluster.')
+    .argument('<path...>', 'files or folders with resources')
+    .option('--image <image>', 'image of the model servers', `levada:${packageJson.version}`)
+    .addOption(new Option('-o, --output <format>', 'how to print').choices(['yaml', 'json']).default('yaml'))
+    .addHelpText(
+      'after',
+      `
+Example:
+  levada plan examples/iris
+  levada plan examples/iris | kubectl diff -f -
+
+Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on stderr), 2 wrong usage.`,
+    )
+    .action(async (paths: string[], options: Options) => {
+      const loaded = await loadPaths(paths);
+      for (const note of loaded.notes) printNote(note);
+      if (loaded.problems.length > 0) return refuse(loaded.problems);
+      const items = objectsOf(loaded, options.image);
+      if (options.output === 'json') printJson({ apiVersion: 'v1', kind: 'List', items });
+      else print(toYaml(items).trimEnd());
+    });
+}
+
+/** Nothing goes to stdout: whoever pipes the objects on must not get some of them. */
+function refuse(problems: Loaded['problems']): void {
+  for (const entry of problems) printNote(problemLine(entry));
+  printNote(summaryOf(problems));
+  process.exitCode = exitCodes.no;
+}
+
+/** What a first reconciliation makes, with nothing there yet. */
+function objectsOf({ resources }: Loaded, image: string): KubernetesObject[] {
+  const now = new Date().toISOString(); // goes to the status only, which is not printed
+  return resources.flatMap(({ resource }) => renderObjects(resource, plan(resource, nothingObserved, now), { image }));
+}

@@ -1,0 +1,87 @@
+import { createLogUpdate } from 'log-update';
+import type { ModelDeployment, ModelDeploymentStatus } from '../../api/v1alpha1/model-deployment.ts';
+import { modelHeader, modelRow } from '../rows.ts';
+import { formatTable } from '../table.ts';
+
+/** Where `levada up` says things: a live table below the lines on a terminal, lines alone elsewhere. */
+export interface Reporter {
+  line(text: string): void;
+  /** Called whenever a status was written. */
+  status(resource: ModelDeployment): void;
+  close(): void;
+}
+
+/** @param list what the table shows */
+export function createReporter(
+  stdout: NodeJS.WriteStream,
+  list: () => readonly ModelDeployment[],
+  now: () => Date,
+): Reporter {
+  return stdout.isTTY ? liveReporter(stdout, list, now) : plainReporter(stdout);
+}
+
+function plainReporter(stdout: NodeJS.WriteStream): Reporter {
+  const said = new Map<string, string>();
+  const line = (text: string) => void stdout.write(`${text}\n`);
+  return {
+    line,
+    status({ metadata, status }) {
+      const text = sentence(metadata.name, status);
+      if (said.get(metadata.name) === text) return;
+      said.set(metadata.name, text);
+      line(text);
+    },
+    close() {},
+  };
+}
+
+function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDeployment[], now: () => Date): Reporter {
+  const update = createLogUpdate(stdout);
+  const draw = () => {
+    const rows = list().map((resource) => modelRow(resource, false, now()));
+    update(`\n${formatTable(modelHeader(false), rows)}\n\nCtrl-C ends it.`);
+  };
+  const said = new Map<string, string>();
+  const line = (text: string) => {
+    update.clear();
+    stdout.write(`${text}\n`);
+    draw();
+  };
+  const timer = setInterval(draw, 1_000); // ages grow
+  return {
+    line,
+    status({ metadata, status }) {
+      const text = sentence(metadata.name, status);
+      if (said.get(metadata.name) === text) return draw();
+      said.set(metadata.name, text);
+      line(text);
+    },
+    close() {
+      clearInterval(timer);
+      update.done();
+    },
+  };
+}
+
+function sentence(name: string, status: ModelDeploymentStatus | undefined): string {
+  const ready = status?.conditions.find(({ type }) => type === 'Ready');
+  const url = ready?.status === 'True' ? ` ${status?.url ?? ''}` : '';
+  return `${name}: ${ready?.reason ?? 'Pending'}: ${ready?.message ?? ''}${url}`;
+}
+
+/** A line of a process's output. Its JSON logs become text; whatever else it prints is kept. */
+export function formatLog(unit: string, line: string): string {
+  let entry: Record<string, unknown>;
+  try {
+    entry = JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return `${unit} | ${line}`;
+  }
+  if (typeof entry !== 'object' || entry === null || typeof entry['msg'] !== 'string') return `${unit} | ${line}`;
+  const { level, time: _time, msg, model: _model, version: _version, ...rest } = entry;
+  const name = { 40: 'WARN ', 50: 'ERROR ', 60: 'FATAL ' }[Number(level)] ?? '';
+  const fields = Object.entries(rest).map(
+    ([key, value]) => `${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  return `${unit} | ${name}${msg}${fields.length > 0 ? ` ${fields.join(' ')}` : ''}`;
+}

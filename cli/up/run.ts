@@ -1,0 +1,199 @@
+import { resolve } from 'node:path';
+import { modelService, resourceKey, versionName } from '../../api/contract/names.ts';
+import { LevadaError, messageOf } from '../../api/errors.ts';
+import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import { LocalDriver } from '../../operator/drivers/local/driver.ts';
+import { bindSocket } from '../../operator/drivers/local/sockets.ts';
+import { KeyedQueue } from '../../operator/engine/queue.ts';
+import { reconcile } from '../../operator/reconcile.ts';
+import { type Loaded, loadPaths } from '../../operator/source/load.ts';
+import { mountedPath } from '../../operator/source/local.ts';
+import { problemLine } from '../output.ts';
+import { type AdminServer, type LocalResource, startAdmin } from './admin.ts';
+import { createReporter, formatLog, type Reporter } from './reporter.ts';
+import { isAlive, type Run, readRun, stateFolder, writeRun } from './run-file.ts';
+import { FileStore } from './store.ts';
+import { watchFiles } from './watch.ts';
+
+const watchEveryMs = 250;
+const pollArtifactsMs = 1_000;
+
+export interface UpOptions {
+  readonly paths: readonly string[];
+  /** Ports by service name. */
+  readonly ports: Readonly<Record<string, number>>;
+  /** Start as many processes of a version as `spec.replicas` says. */
+  readonly replicas: boolean;
+  readonly stdout: NodeJS.WriteStream;
+  /** Told of each status that is written. */
+  readonly onStatus?: (resource: ModelDeployment) => void;
+}
+
+/** Resources that run here, until {@link stop}. */
+export class UpRun {
+  readonly #options: UpOptions;
+  readonly #store: FileStore;
+  readonly #driver: LocalDriver;
+  readonly #queue: KeyedQueue;
+  readonly #reporter: Reporter;
+  #loaded: Loaded;
+  #ports: Record<string, number>;
+  #admin: AdminServer | undefined;
+  #stopWatching = () => {};
+  #stopped: Promise<void> | undefined;
+
+  /**
+   * Starts everything in `loaded`, which has no problems.
+   *
+   * @throws LevadaError AlreadyRunning, PortBusy, Usage
+   */
+  static async start(loaded: Loaded, options: UpOptions): Promise<UpRun> {
+    const before = await readRun();
+    await refuseSecondRun(before);
+    checkPorts(loaded, options.ports);
+    const run = new UpRun(loaded, before, options);
+    run.#admin = await startAdmin(() => run.resources());
+    await run.#remember();
+    run.#reporter.line(
+      'Model versions run as processes of this machine; requests and limits of CPU and memory are not enforced.',
+    );
+    run.#take(loaded);
+    run.#stopWatching = watchFiles(
+      () => run.#loaded.files,
+      watchEveryMs,
+      () => run.#reload(),
+    );
+    return run;
+  }
+
+  private constructor(loaded: Loaded, before: Run, options: UpOptions) {
+    this.#options = options;
+    this.#loaded = loaded;
+    this.#ports = { ...before.ports };
+    const now = () => new Date();
+    this.#store = new FileStore(now, (key) => void this.#statusWritten(key));
+    this.#reporter = createReporter(options.stdout, () => this.#store.list(), now);
+    this.#driver = new LocalDriver({
+      stateDir: resolve(stateFolder, 'units'),
+      mapPath: (path) => mountedPath(path, this.#loaded.local),
+      env: { ...process.env, NODE_ENV: 'production' },
+      useReplicas: options.replicas,
+      pollMs: pollArtifactsMs,
+      port: (service) => {
+        const fixed = options.ports[service];
+        return { port: fixed ?? this.#ports[service] ?? 0, fixed: fixed !== undefined };
+      },
+      log: (unit, line) => this.#reporter.line(formatLog(unit, line)),
+      note: (text) => this.#reporter.line(text),
+    });
+    this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now), {
+      firstMs: 250,
+      maxMs: 30_000,
+      failed: (key, error, nextMs) => this.#reporter.line(`${key}: ${messageOf(error)}; tried again in ${nextMs} ms`),
+    });
+    this.#driver.watch((key) => this.#queue.add(key));
+  }
+
+  /** What runs, as `levada get` shows it. */
+  resources(): LocalResource[] {
+    return this.#store.list().map((resource) => {
+      const { services, admin } = this.#driver.addresses(resourceKey(resource.metadata));
+      const urls = Object.entries(services).map(([name, port]) => [name, `http://127.0.0.1:${port}`]);
+      return { resource, services: Object.fromEntries(urls), admin };
+    });
+  }
+
+  line(text: string): void {
+    this.#reporter.line(text);
+  }
+
+  /** Drains and ends everything; resolves when all processes are gone. */
+  stop(): Promise<void> {
+    this.#stopped ??= (async () => {
+      this.#stopWatching();
+      await this.#queue.close();
+      await this.#driver.close();
+      this.#admin?.close();
+      this.#reporter.close();
+      await writeRun({ ports: this.#ports });
+    })();
+    return this.#stopped;
+  }
+
+  /** Ends everything at once. */
+  kill(): void {
+    this.#driver.kill();
+  }
+
+  #take(loaded: Loaded): void {
+    const moved = JSON.stringify(loaded.local) !== JSON.stringify(this.#loaded.local);
+    this.#loaded = loaded;
+    for (const note of loaded.notes) this.#reporter.line(note);
+    for (const key of this.#store.replace(loaded.resources.map(({ resource }) => resource))) this.#queue.add(key);
+    if (moved) this.#reporter.line('mounts have changed: processes that start from now on use them');
+  }
+
+  /** An edit: taken whole, or not at all. Never rejects. */
+  async #reload(): Promise<void> {
+    try {
+      const loaded = await loadPaths(this.#options.paths);
+      const places = new Map(loaded.resources.map((entry) => [entry.resource, entry]));
+      const refused = this.#store.refused(loaded.resources.map(({ resource }) => resource));
+      const problems = [
+        ...loaded.problems,
+        ...refused.map(({ resource, problem }) => {
+          const { file = '', line = 0 } = places.get(resource) ?? {};
+          return { ...problem, file, line, column: 1 };
+        }),
+      ];
+      if (problems.length === 0) return this.#take(loaded);
+      for (const problem of problems) this.#reporter.line(problemLine(problem));
+      this.#reporter.line('the edit is refused as a whole; what ran goes on running');
+    } catch (error) {
+      this.#reporter.line(`the edit could not be read: ${messageOf(error)}; what ran goes on running`);
+    }
+  }
+
+  async #statusWritten(key: string): Promise<void> {
+    const resource = await this.#store.get(key);
+    if (!resource) return;
+    this.#reporter.status(resource);
+    this.#options.onStatus?.(resource);
+    const { services } = this.#driver.addresses(key);
+    if (Object.entries(services).every(([name, port]) => this.#ports[name] === port)) return;
+    Object.assign(this.#ports, services);
+    await this.#remember().catch((error: unknown) => this.#reporter.line(messageOf(error)));
+  }
+
+  async #remember(): Promise<void> {
+    const admin = this.#admin && { url: this.#admin.url, token: this.#admin.token };
+    await writeRun({ pid: process.pid, ...(admin && { admin }), ports: this.#ports });
+  }
+}
+
+/** @throws LevadaError AlreadyRunning */
+async function refuseSecondRun({ pid, admin }: Run): Promise<void> {
+  if (pid === undefined || pid === process.pid || !isAlive(pid) || !admin) return;
+  // Process ids are used again: only one that answers is a run.
+  const answers = await fetch(`${admin.url}/resources`, { signal: AbortSignal.timeout(1_000) }).then(
+    (response) => response.status === 401,
+    () => false,
+  );
+  if (answers) throw new LevadaError('AlreadyRunning', { pid });
+}
+
+/** Ports that were asked for must be there from the beginning, and belong to something. */
+function checkPorts({ resources }: Loaded, ports: UpOptions['ports']): void {
+  const services = resources.flatMap(({ resource: { metadata, spec } }) => [
+    modelService(metadata.name),
+    ...spec.versions.map(({ name }) => versionName(metadata.name, name)),
+  ]);
+  for (const [service, port] of Object.entries(ports)) {
+    if (!services.includes(service)) {
+      throw new LevadaError('Usage', {
+        detail: `--port ${service}=${port}: no such service; allowed: ${services.join(', ')}`,
+      });
+    }
+    bindSocket(service, port).close();
+  }
+}

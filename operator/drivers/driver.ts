@@ -1,0 +1,22 @@
+import type { Observed, UnitPlan } from '../plan/units.ts';
+
+/** Where units run: processes here, a cluster, or nothing but memory. One conformance suite holds all of them to this. */
+export interface Driver {
+  /**
+   * What is there for one owner, by its key (`namespace/name`).
+   *
+   * @throws LevadaError of outcome `retry` when it cannot be found out now
+   */
+  observe(owner: string): Promise<Observed>;
+  /**
+   * Makes what is there match `plan`: starts, changes, removes. Resolves when that is under way, not when units are
+   * ready: {@link watch} tells. Applied twice, the second time does nothing.
+   *
+   * @returns whether anything had to be done
+   */
+  apply(owner: string, plan: UnitPlan): Promise<boolean>;
+  /** Calls `changed` with an owner's key whenever what {@link observe} says of it may have changed. */
+  watch(changed: (owner: string) => void): void;
+  /** Ends what runs, politely; resolves when it has ended. */
+  close(): Promise<void>;
+}

@@ -1,0 +1,229 @@
+import { randomUUID } from 'node:crypto';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
+import { errorMessage } from '../../../api/errors.ts';
+import type { ObservedUnit, Unit } from '../../plan/units.ts';
+import { RuntimeProcess } from './process.ts';
+import type { BoundSocket } from './sockets.ts';
+
+/** A process that was ready this long has not crashed "again" when it dies. */
+const stableMs = 10_000;
+/** Deaths in a row after which the unit is said to have failed. */
+const crashesToFail = 3;
+
+export interface GenerationOptions {
+  /** Where configuration files go. */
+  readonly stateDir: string;
+  /** A path inside the pod → the path here. */
+  readonly mapPath: (path: string) => string;
+  readonly env: NodeJS.ProcessEnv;
+  readonly log: (unit: string, line: string) => void;
+  readonly changed: () => void;
+}
+
+interface Slot {
+  process: RuntimeProcess | undefined;
+  status: ModelServerStatus;
+  crashes: number;
+  loadedAt: number;
+  lastExit: string;
+  adminPort: number | undefined;
+  readonly listening: Set<string>;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** The processes of one unit as it was applied once. An edit makes a new generation, which replaces this one when it is ready. */
+export class Generation {
+  unit: Unit;
+  config: ModelServerConfig;
+  readonly #options: GenerationOptions;
+  readonly #sockets = new Map<string, BoundSocket>();
+  readonly #slots: Slot[];
+  readonly #file: string;
+  #written: Promise<void> | undefined;
+  #ended: Promise<void> | undefined;
+
+  constructor(unit: Unit, replicas: number, options: GenerationOptions) {
+    this.unit = unit;
+    this.config = localConfig(unit, options);
+    this.#options = options;
+    this.#file = join(options.stateDir, `${unit.name}-${randomUUID()}.json`);
+    this.#slots = Array.from({ length: replicas }, emptySlot);
+    for (const slot of this.#slots) this.#start(slot, 0);
+  }
+
+  get ready(): number {
+    return this.#slots.filter(({ status }) => status.state === 'Loaded').length;
+  }
+
+  get allReady(): boolean {
+    return this.ready === this.#slots.length;
+  }
+
+  /** URLs of the admin ports, for metrics. */
+  get admin(): string[] {
+    return this.#slots.flatMap(({ adminPort }) => (adminPort === undefined ? [] : [`http://127.0.0.1:${adminPort}`]));
+  }
+
+  /** Worst first: a failure anywhere is the state. */
+  observe(): Pick<ObservedUnit, 'state' | 'sha256' | 'failure'> {
+    const crashed = this.#slots.find(({ crashes, status }) => crashes >= crashesToFail && status.state !== 'Loaded');
+    if (crashed) return { state: 'Failed', failure: this.#crash(crashed) };
+    const slot =
+      this.#slots.find(({ status }) => status.state === 'Failed') ??
+      this.#slots.find(({ status }) => status.state === 'Loading') ??
+      this.#slots[0];
+    return slot?.status ?? { state: 'Loading' };
+  }
+
+  /** Accepts connections on `socket`, in every process, also in those that are started later. */
+  attach(name: string, socket: BoundSocket): void {
+    if (this.#sockets.has(name)) return;
+    this.#sockets.set(name, socket);
+    for (const { process } of this.#slots) process?.listen(name, socket);
+  }
+
+  detach(name: string): void {
+    if (!this.#sockets.delete(name)) return;
+    for (const { process, listening } of this.#slots) {
+      listening.delete(name);
+      process?.release(name);
+    }
+  }
+
+  /** Whether every process accepts connections on that socket. */
+  isListening(name: string): boolean {
+    return this.#slots.every(({ listening }) => listening.has(name));
+  }
+
+  /** What the version was resolved to is known now: processes that start later take nothing else. */
+  resolve(unit: Unit): void {
+    if (isDeepStrictEqual(this.unit, unit)) return;
+    this.unit = unit;
+    this.config = localConfig(unit, this.#options);
+    this.#written = (this.#written ?? Promise.resolve()).then(() => this.#write());
+  }
+
+  /** Starts anew what has failed: its file is another one now. */
+  retry(): void {
+    for (const slot of this.#slots) {
+      if (slot.status.state !== 'Failed' && slot.crashes < crashesToFail) continue;
+      slot.crashes = 0;
+      this.#replace(slot);
+    }
+  }
+
+  /** Ends all processes politely. Resolves when they are gone. */
+  end(): Promise<void> {
+    this.#ended ??= (async () => {
+      for (const { timer } of this.#slots) clearTimeout(timer);
+      await this.#written;
+      await Promise.all(this.#slots.map(({ process }) => process?.drain()));
+      await rm(this.#file, { force: true });
+    })();
+    return this.#ended;
+  }
+
+  kill(): void {
+    for (const { process } of this.#slots) process?.kill();
+  }
+
+  #start(slot: Slot, loadAfterMs: number): void {
+    this.#written ??= this.#write();
+    this.#written.then(
+      () => {
+        if (this.#ended) return;
+        this.#spawn(slot, loadAfterMs);
+      },
+      (error: Error) => {
+        slot.status = { state: 'Failed', failure: { code: 'InternalError', message: error.message } };
+        this.#options.changed();
+      },
+    );
+  }
+
+  async #write(): Promise<void> {
+    await mkdir(this.#options.stateDir, { recursive: true, mode: 0o700 });
+    await writeFile(this.#file, JSON.stringify(this.config), { mode: 0o600 });
+  }
+
+  #spawn(slot: Slot, loadAfterMs: number): void {
+    const { log, env, changed } = this.#options;
+    const child: RuntimeProcess = new RuntimeProcess(this.#file, loadAfterMs, env, {
+      status: (status) => {
+        if (slot.process !== child) return;
+        slot.status = status;
+        if (status.state === 'Loaded') slot.loadedAt = performance.now();
+        changed();
+      },
+      admin: (port) => {
+        slot.adminPort = port;
+      },
+      listening: (name) => {
+        if (slot.process !== child || !this.#sockets.has(name)) return;
+        slot.listening.add(name);
+        changed();
+      },
+      line: (line) => log(this.unit.name, line),
+      exit: (detail) => {
+        if (slot.process === child) this.#died(slot, detail);
+      },
+    });
+    slot.process = child;
+    for (const [name, socket] of this.#sockets) child.listen(name, socket);
+  }
+
+  #died(slot: Slot, detail: string): void {
+    const wasStable = slot.status.state === 'Loaded' && performance.now() - slot.loadedAt > stableMs;
+    Object.assign(slot, { ...emptySlot(), crashes: (wasStable ? 0 : slot.crashes) + 1, lastExit: detail });
+    if (this.#ended) return;
+    this.#options.log(this.unit.name, `the process died (${detail}); it is started again`);
+    // It listens again soon, so that callers get an answer; a model that kills it is loaded later and later.
+    slot.timer = setTimeout(
+      () => this.#start(slot, loadDelayMs(slot.crashes)),
+      Math.min(1_000, 50 * 2 ** slot.crashes),
+    );
+    this.#options.changed();
+  }
+
+  /** A failed process still answers health checks; the new one listens before the old one goes. */
+  #replace(slot: Slot): void {
+    const old = slot.process;
+    Object.assign(slot, emptySlot());
+    this.#start(slot, 0);
+    void old?.drain();
+  }
+
+  #crash({ crashes, lastExit }: Slot): { code: string; message: string } {
+    const next = `in ${loadDelayMs(crashes) / 1_000} s`;
+    const message = errorMessage('ModelCrashed', { unit: this.unit.name, detail: lastExit, count: crashes, next });
+    return { code: 'ModelCrashed', message };
+  }
+}
+
+function localConfig({ config }: Unit, { mapPath }: GenerationOptions): ModelServerConfig {
+  const { path, classNamesPath } = config;
+  return {
+    ...config,
+    path: mapPath(path),
+    ...(classNamesPath !== undefined && { classNamesPath: mapPath(classNamesPath) }),
+    listen: { host: '127.0.0.1', serving: 0, admin: 0 },
+  };
+}
+
+const emptySlot = (): Slot => ({
+  process: undefined,
+  status: { state: 'Loading' },
+  crashes: 0,
+  loadedAt: 0,
+  lastExit: '',
+  adminPort: undefined,
+  listening: new Set(),
+  timer: undefined,
+});
+
+/** 0, 0, 1 s, 2 s, 4 s … 60 s after the 1st, 2nd, 3rd … death in a row. */
+const loadDelayMs = (crashes: number): number =>
+  crashes < crashesToFail ? 0 : Math.min(60_000, 1_000 * 2 ** (crashes - crashesToFail));

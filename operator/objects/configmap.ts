@@ -1,0 +1,43 @@
+import { type ModelServerConfig, modelServerConfig } from '../../api/contract/model-server.ts';
+import { containerPorts } from '../../api/contract/names.ts';
+import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { ModelVersionUnit } from '../plan/units.ts';
+import { unitLabels } from './labels.ts';
+import { type KubernetesObject, metadataOf } from './metadata.ts';
+
+/** Key of the ConfigMap, and name of the file in the container. */
+export const configFile = 'unit.json';
+
+/**
+ * The configuration of a unit. Its name holds a hash of its content: new content is a new object, so the Deployment that
+ * names it rolls, and pods of the old generation keep what they were started with. The digest that a version was
+ * resolved to stays out of the hash: it becomes known when the first pods have loaded, and must not restart them.
+ */
+export function configMapOf(owner: ModelDeployment, unit: ModelVersionUnit): KubernetesObject {
+  const content = configText(unit);
+  const { resolvedSha256: _, ...hashed } = unit.config;
+  return {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: metadataOf(owner, `${unit.name}-${contentHash(configText({ ...unit, config: hashed }))}`, unitLabels(unit)),
+    data: { [configFile]: content },
+  };
+}
+
+/** Parsing gives the keys one order, whatever order the plan built them in. */
+function configText(unit: ModelVersionUnit): string {
+  const listen: ModelServerConfig['listen'] = { host: '0.0.0.0', ...containerPorts };
+  return `${JSON.stringify(modelServerConfig.parse({ ...unit.config, listen }), null, 2)}\n`;
+}
+
+/**
+ * FNV-1a of 64 bits, as 16 hex digits. Kubernetes names ReplicaSets by the same hash of 32 bits. It tells the few
+ * configurations of one unit apart; it guards nothing, so it need not withstand an attacker.
+ */
+export function contentHash(text: string): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(text)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  return hash.toString(16).padStart(16, '0');
+}

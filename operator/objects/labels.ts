@@ -1,0 +1,29 @@
+import { group } from '../../api/contract/names.ts';
+import type { ModelVersionUnit } from '../plan/units.ts';
+
+const common = { 'app.kubernetes.io/part-of': 'levada', 'app.kubernetes.io/managed-by': 'levada' };
+
+/** What tells the pods of a unit from all others. A Deployment's selector can never change, so this is all it has. */
+export const selectorOf = ({ model, version }: ModelVersionUnit): Record<string, string> => ({
+  [`${group}/model`]: model,
+  [`${group}/version`]: version,
+});
+
+/** Labels of everything that belongs to one unit, its pods included. */
+export const unitLabels = (unit: ModelVersionUnit): Record<string, string> => ({
+  'app.kubernetes.io/name': 'model-server',
+  'app.kubernetes.io/instance': unit.model,
+  'app.kubernetes.io/version': unit.version,
+  'app.kubernetes.io/component': 'serving',
+  ...common,
+  ...selectorOf(unit),
+});
+
+/** Labels of a Service that leads to one version after another: without that version. */
+export const frontLabels = (model: string): Record<string, string> => ({
+  'app.kubernetes.io/name': 'model',
+  'app.kubernetes.io/instance': model,
+  'app.kubernetes.io/component': 'front',
+  ...common,
+  [`${group}/model`]: model,
+});

@@ -1,0 +1,30 @@
+import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { Front, UnitPlan } from '../plan/units.ts';
+import { configMapOf } from './configmap.ts';
+import { deploymentOf } from './deployment.ts';
+import { disruptionBudgetOf } from './disruption.ts';
+import type { KubernetesObject } from './metadata.ts';
+import { frontServiceOf, versionServiceOf } from './service.ts';
+
+/**
+ * Every object that `plan` stands for, in the order in which they are applied: what pods need before the pods, and the
+ * Services that callers use last.
+ */
+export function renderObjects(owner: ModelDeployment, plan: UnitPlan, options: { image: string }): KubernetesObject[] {
+  const ofUnits = plan.units.flatMap((unit) => {
+    const configMap = configMapOf(owner, unit);
+    return [
+      configMap,
+      deploymentOf(owner, unit, configMap.metadata.name, options.image),
+      versionServiceOf(owner, unit),
+      ...(unit.replicas >= 2 ? [disruptionBudgetOf(owner, unit)] : []),
+    ];
+  });
+  return [...ofUnits, ...plan.fronts.map((front) => frontOf(owner, plan, front))];
+}
+
+function frontOf(owner: ModelDeployment, plan: UnitPlan, { service, target }: Front): KubernetesObject {
+  const unit = plan.units.find(({ name }) => name === target);
+  if (!unit) throw new Error(`the plan sends ${service} to ${target}, which it does not hold`);
+  return frontServiceOf(owner, service, unit);
+}
