@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+/** Core 0 is the server's, core 1 the load generator's. */
+export const serverCore = 0;
+export const loadCore = 1;
+
+export interface Launch {
+  command: string;
+  args: string[];
+  env?: Record<string, string>;
+}
+
+export interface StartedProcess {
+  pid: number;
+  /** The end of what it printed, for error messages. */
+  log(): string;
+  exited(): boolean;
+  stop(): Promise<void>;
+}
+
+const running = new Set<ChildProcess>();
+
+/** Kills what this run started and has not stopped. For the ways out that skip `finally`. */
+export function killAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
+/** Output goes to a file: a pipe would make this process work for every line that a server logs. */
+export function start(launch: Launch, options: { logPath: string; core?: number }): StartedProcess {
+  const { command, args } = pinned(launch, options.core);
+  const output = openSync(options.logPath, 'w');
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const child = spawn(command, args, {
+    stdio: ['ignore', output, output],
+    env: { ...inherited, NODE_ENV: 'production', ...launch.env },
+  });
+  closeSync(output);
+  running.add(child);
+  let ended = false;
+  const exit = new Promise<void>((resolve) => {
+    const end = () => {
+      ended = true;
+      running.delete(child);
+      resolve();
+    };
+    child.once('exit', end);
+    child.once('error', end);
+  });
+  if (child.pid === undefined) throw new Error(`cannot start ${launch.command}`);
+  return {
+    pid: child.pid,
+    log: () => readFileSync(options.logPath, 'utf8').slice(-2000),
+    exited: () => ended,
+    stop: async () => {
+      child.kill('SIGTERM');
+      await Promise.race([exit, sleep(5000, undefined, { ref: false })]);
+      if (!ended) child.kill('SIGKILL');
+      await exit;
+    },
+  };
+}
+
+/** `taskset` replaces itself by the command, so the pid is the command's. */
+export function pinned(launch: Launch, core: number | undefined): Launch {
+  if (core === undefined) return launch;
+  return { ...launch, command: 'taskset', args: ['-c', String(core), launch.command, ...launch.args] };
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+/** Waits until GET `url` answers 200. */
+export async function ready(started: StartedProcess, url: string, timeoutMs = 60_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (performance.now() < deadline) {
+    if (started.exited()) throw new Error(`the server ended before it was ready:\n${started.log()}`);
+    const status = await fetch(url, { signal: AbortSignal.timeout(5000) }).then(
+      async (response) => {
+        await response.arrayBuffer();
+        return response.status;
+      },
+      () => 0,
+    );
+    if (status === 200) return;
+    await sleep(10);
+  }
+  throw new Error(`not ready after ${timeoutMs / 1000} s (${url}):\n${started.log()}`);
+}
