@@ -322,7 +322,7 @@ const toolErrors = define({
   LocalFileInvalid: {
     outcome: 'terminal',
     message: '{detail}',
-    remedy: 'docs/reference/local.md describes levada.local.yaml.',
+    remedy: 'docs/guides/local.md describes levada.local.yaml.',
   },
   CasesInvalid: {
     outcome: 'terminal',

@@ -7,7 +7,9 @@ import { crdOf, type Kind, version } from '../api/generate/crd.ts';
 import { errorsPage } from '../api/generate/errors-page.ts';
 import { editorSchemaOf } from '../api/generate/json-schema.ts';
 import { referenceOf } from '../api/generate/reference.ts';
+import { schemaOf } from '../api/generate/schema.ts';
 import { modelDeployment, modelDeploymentCrd } from '../api/v1alpha1/model-deployment.ts';
+import { localFile, localFileName } from '../operator/source/local.ts';
 
 const kinds: readonly Kind[] = [{ schema: modelDeployment, crd: modelDeploymentCrd }];
 
@@ -24,7 +26,14 @@ export const generatedFiles = (): GeneratedFile[] => [
     { path: `docs/reference/${kind.crd.singular}.md`, content: referenceOf(kind) },
   ]),
   { path: 'docs/reference/errors.md', content: errorsPage() },
+  { path: `schemas/${group}/levada.local.json`, content: json(localSchema()) },
 ];
+
+const localSchema = () => ({
+  $schema: 'http://json-schema.org/draft-07/schema#',
+  title: localFileName,
+  ...schemaOf(localFile, 'draft-7'),
+});
 
 // YAML 1.1 is what kubectl and Helm read: it quotes words that they take for booleans.
 const yaml = (value: object): string =>

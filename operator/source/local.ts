@@ -18,7 +18,7 @@ export interface LocalSettings {
 /** `/`, or names between slashes; no `.` or `..`, and no slash at the end. */
 const podPath = /^\/$|^(?:\/(?!\.{1,2}(?:\/|$))[^/]+)+$/;
 
-const localFile = z
+export const localFile = z
   .strictObject({
     mounts: z
       .record(z.string().regex(podPath), z.string().min(1))

@@ -19,7 +19,7 @@ export function parseResource(
   if (head) return { problems: [head] };
   const { data, problems } = checkSchema(modelDeployment, value, sourceOf);
   const paths = new Set(problems.map(({ path }) => path));
-  const all = [...problems, ...checkRules(value).filter(({ path }) => !paths.has(path))];
+  const all = [...problems, ...checkMetadata(value), ...checkRules(value).filter(({ path }) => !paths.has(path))];
   return data && all.length === 0 ? { resource: data, problems: [] } : { problems: inDocumentOrder(value, all) };
 }
 
@@ -53,6 +53,35 @@ const unknownKind = (path: string, value: unknown): Problem =>
     found: show(`${member(value, 'apiVersion')} ${member(value, 'kind')}`),
     allowed: `${apiVersion} ${kind}`,
   });
+
+/** ObjectMeta of Kubernetes 1.34. The schema lets more through, so that what Kubernetes adds later stops no live object. */
+const metadataFields = [
+  'name',
+  'generateName',
+  'namespace',
+  'labels',
+  'annotations',
+  'finalizers',
+  'ownerReferences',
+  'uid',
+  'resourceVersion',
+  'generation',
+  'creationTimestamp',
+  'deletionTimestamp',
+  'deletionGracePeriodSeconds',
+  'managedFields',
+  'selfLink',
+];
+
+function checkMetadata(value: unknown): Problem[] {
+  const metadata = member(value, 'metadata');
+  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) return [];
+  return Object.keys(metadata)
+    .filter((field) => !metadataFields.includes(field))
+    .map((field) =>
+      problem('UnknownField', formatPath(['metadata', field]), { field, allowed: metadataFields.slice(0, 5).join(', ') }),
+    );
+}
 
 const checkRules = (value: unknown): Problem[] =>
   modelDeploymentRules.flatMap(({ path, rules }) => {
