@@ -7,19 +7,34 @@
  * gets its listening sockets through that.
  */
 import { readFile } from 'node:fs/promises';
+import { setTimeout as setTimeoutPromise } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import pino from 'pino';
-import { drainTimeoutMs, type FromModelServer, modelServerConfig, type ToModelServer } from '../api/contract/model-server.ts';
+import {
+  drainTimeoutMs,
+  type FromModelServer,
+  modelServerConfig,
+  type ToModelServer,
+} from '../api/contract/model-server.ts';
 import { messageOf } from '../api/errors.ts';
 import { startAdmin } from './admin.ts';
 import { createMetrics } from './inference/metrics.ts';
 import { defaultTimeouts, ServingPort, type SocketHandle } from './inference/server.ts';
 import { ModelService } from './inference/service.ts';
 
-const { values } = parseArgs({ options: { config: { type: 'string' } } });
-const config = modelServerConfig.parse(JSON.parse(await readFile(values.config ?? 'unit.json', 'utf8')));
+const { values } = parseArgs({
+  options: {
+    config: { type: 'string', default: 'unit.json' },
+    /** After a crash: be there and answer, but load what may have caused it only later. */
+    'load-after-ms': { type: 'string', default: '0' },
+  },
+});
+const config = modelServerConfig.parse(JSON.parse(await readFile(values.config, 'utf8')));
 const { model, version } = config;
-const log = pino({ base: { model, version }, level: process.env['LEVADA_LOG_LEVEL'] ?? 'info' }, pino.destination({ sync: true }));
+const log = pino(
+  { base: { model, version }, level: process.env['LEVADA_LOG_LEVEL'] ?? 'info' },
+  pino.destination({ sync: true }),
+);
 const supervised = process.send !== undefined;
 const tell = (message: FromModelServer) => {
   if (process.connected) process.send?.(message);
@@ -85,4 +100,5 @@ const admin = await startAdmin({
   status: () => ({ ...service.status, draining }),
 });
 tell({ type: 'admin', port: admin });
+await setTimeoutPromise(Number(values['load-after-ms']));
 await service.load();

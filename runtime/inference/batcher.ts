@@ -88,7 +88,14 @@ export class Batcher {
       throw new LevadaError('QueueFull', { found: this.#queuedRows, limit: maxQueuedRows });
     }
     if (joinable && count > maxBatchSize) return this.#submitParts(inputs, count, deadline, done);
-    const item: Item = { inputs, rows: count, key: joinable ? rowKey(inputs) : '', submitted: performance.now(), deadline, done };
+    const item: Item = {
+      inputs,
+      rows: count,
+      key: joinable ? rowKey(inputs) : '',
+      submitted: performance.now(),
+      deadline,
+      done,
+    };
     this.#queue.push(item);
     this.#queuedRows += count;
     this.#sweep ??= setInterval(() => this.#expire(), sweepMs).unref();
@@ -130,7 +137,11 @@ export class Batcher {
           }
           parts[part] = outputs.map((tensor) => rows(tensor, row, row + to - from));
           if (--missing > 0) return;
-          done(undefined, (parts[0] ?? []).map((_, i) => concatRows(parts.map((p) => p[i] as Tensor))), 0);
+          done(
+            undefined,
+            (parts[0] ?? []).map((_, i) => concatRows(parts.map((p) => p[i] as Tensor))),
+            0,
+          );
         },
       };
       withdraw.push(() => {
@@ -206,7 +217,9 @@ export class Batcher {
   async #runBatch(batch: readonly Item[]): Promise<void> {
     const [first] = batch as [Item, ...Item[]];
     const inputs =
-      batch.length === 1 ? first.inputs : first.inputs.map((_, i) => concatRows(batch.map((item) => item.inputs[i] as Tensor)));
+      batch.length === 1
+        ? first.inputs
+        : first.inputs.map((_, i) => concatRows(batch.map((item) => item.inputs[i] as Tensor)));
     let result: RunResult;
     this.#runStarted = performance.now();
     try {

@@ -34,8 +34,10 @@ export function readBody(req: IncomingMessage, done: (error: LevadaError | undef
     if (ended) return;
     size += chunk.length;
     budget += chunk.length;
-    if (size > maxBodyBytes) return finish(new LevadaError('BodyTooLarge', { found: `more than ${maxBodyBytes}`, limit: maxBodyBytes }));
-    if (budget > maxBudgetBytes) return finish(new LevadaError('MemoryBudget', { found: budget, limit: maxBudgetBytes }));
+    if (size > maxBodyBytes)
+      return finish(new LevadaError('BodyTooLarge', { found: `more than ${maxBodyBytes}`, limit: maxBodyBytes }));
+    if (budget > maxBudgetBytes)
+      return finish(new LevadaError('MemoryBudget', { found: budget, limit: maxBudgetBytes }));
     if (!first) first = chunk;
     else {
       chunks ??= [first];
@@ -53,7 +55,10 @@ export function readBody(req: IncomingMessage, done: (error: LevadaError | undef
 function refuse({ headers }: IncomingMessage): LevadaError | undefined {
   const encoding = headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') {
-    return new LevadaError('UnsupportedMediaType', { found: `content-encoding ${encoding.slice(0, 80)}`, allowed: 'no compression' });
+    return new LevadaError('UnsupportedMediaType', {
+      found: `content-encoding ${encoding.slice(0, 80)}`,
+      allowed: 'no compression',
+    });
   }
   if (headers['inference-header-content-length'] !== undefined) {
     return new LevadaError('UnsupportedMediaType', { found: 'binary tensors', allowed: 'tensors as JSON' });

@@ -21,17 +21,38 @@ export function createMetrics(model: string, version: string, queuedRows: () => 
   registry.setDefaultLabels({ model, version });
   collectDefaultMetrics({ register: registry });
   const registers = [registry];
-  const histogram = (name: string, help: string, buckets: number[]) => new Histogram({ name, help, buckets, registers });
-  const requests = tally('levada_inference_requests_total', 'Requests, by protocol and HTTP status.', ['protocol', 'code'], registry);
-  const errors = tally('levada_inference_errors_total', 'Requests answered with an error, by its code.', ['protocol', 'error'], registry);
+  const histogram = (name: string, help: string, buckets: number[]) =>
+    new Histogram({ name, help, buckets, registers });
+  const requests = tally(
+    'levada_inference_requests_total',
+    'Requests, by protocol and HTTP status.',
+    ['protocol', 'code'],
+    registry,
+  );
+  const errors = tally(
+    'levada_inference_errors_total',
+    'Requests answered with an error, by its code.',
+    ['protocol', 'error'],
+    registry,
+  );
   const duration = histogram(
     'levada_inference_request_duration_seconds',
     'From the headers of a request to its answer; those answered with 2xx.',
     latencyBuckets,
   );
   const batch = histogram('levada_inference_batch_size', 'Rows in one run of the model.', batchBuckets);
-  const run = histogram('levada_inference_run_duration_seconds', 'One run of the model.', [0.00005, 0.0001, 0.00025, ...latencyBuckets]);
-  const states = new Gauge({ name: 'levada_model_state', help: '1 for the state that the model is in.', labelNames: ['state'], registers });
+  const run = histogram('levada_inference_run_duration_seconds', 'One run of the model.', [
+    0.00005,
+    0.0001,
+    0.00025,
+    ...latencyBuckets,
+  ]);
+  const states = new Gauge({
+    name: 'levada_model_state',
+    help: '1 for the state that the model is in.',
+    labelNames: ['state'],
+    registers,
+  });
   new Gauge({
     name: 'levada_inference_queued_rows',
     help: 'Rows that wait for a run.',
@@ -67,7 +88,8 @@ function tally(name: string, help: string, labelNames: [string, string], registr
     registers: [registry],
     collect() {
       this.reset();
-      for (const [a, inner] of counts) for (const [b, count] of inner) this.inc({ [labelNames[0]]: a, [labelNames[1]]: b }, count);
+      for (const [a, inner] of counts)
+        for (const [b, count] of inner) this.inc({ [labelNames[0]]: a, [labelNames[1]]: b }, count);
     },
   });
   return (a: string, b: string): void => {

@@ -142,7 +142,8 @@ class Runner {
 
 function checkDigest({ sha256, resolvedSha256 }: ModelServerConfig, artifact: Artifact): void {
   const { path, sha256: found } = artifact;
-  if (sha256 !== undefined && found !== sha256) throw new LevadaError('DigestMismatch', { path, found, allowed: sha256 });
+  if (sha256 !== undefined && found !== sha256)
+    throw new LevadaError('DigestMismatch', { path, found, allowed: sha256 });
   if (resolvedSha256 !== undefined && found !== resolvedSha256) {
     throw new LevadaError('ArtifactChanged', { path, found, resolved: resolvedSha256 });
   }
@@ -153,7 +154,11 @@ const maxClassNames = 10_000;
 async function readClassNames({ classNames, classNamesPath: path }: ModelServerConfig): Promise<string[] | undefined> {
   if (path === undefined) return classNames;
   const bytes = await readFile(path).catch((error: unknown) => {
-    throw new LevadaError('ClassNamesInvalid', { path, detail: messageOf(error).split(',')[0] ?? '' }, { cause: error });
+    throw new LevadaError(
+      'ClassNamesInvalid',
+      { path, detail: messageOf(error).split(',')[0] ?? '' },
+      { cause: error },
+    );
   });
   let text: string;
   try {
@@ -165,7 +170,10 @@ async function readClassNames({ classNames, classNamesPath: path }: ModelServerC
   const empty = names.findIndex((name) => name.trim() === '');
   if (empty >= 0) throw new LevadaError('ClassNamesInvalid', { path, detail: `line ${empty + 1} is empty` });
   if (names.length > maxClassNames) {
-    throw new LevadaError('ClassNamesInvalid', { path, detail: `${names.length} lines; at most ${maxClassNames} are read` });
+    throw new LevadaError('ClassNamesInvalid', {
+      path,
+      detail: `${names.length} lines; at most ${maxClassNames} are read`,
+    });
   }
   return names;
 }

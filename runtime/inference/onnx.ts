@@ -70,7 +70,11 @@ async function create(bytes: Uint8Array, path: string, threads: number): Promise
   }
 }
 
-function tensorInfos(metadata: readonly ort.InferenceSession.ValueMetadata[], what: string, path: string): TensorInfo[] {
+function tensorInfos(
+  metadata: readonly ort.InferenceSession.ValueMetadata[],
+  what: string,
+  path: string,
+): TensorInfo[] {
   return metadata.map((value) => {
     if (!value.isTensor) {
       const detail = `${what} ${value.name} is a sequence or a map, not a tensor; for scikit-learn export with zipmap=False`;

@@ -57,7 +57,8 @@ async function firstThatRuns(session: Session): Promise<{ make: Make } | { error
   const free = session.inputs.some(({ shape }) => shape.slice(1).includes(-1)) ? freeDimensions : [1];
   for (const dimension of free) {
     for (const varied of [true, false]) {
-      const make: Make = (count, seed) => session.inputs.map((input) => synthetic(input, count, dimension, varied ? seed : 0));
+      const make: Make = (count, seed) =>
+        session.inputs.map((input) => synthetic(input, count, dimension, varied ? seed : 0));
       try {
         await session.run(make(1, 1));
         return { make };

@@ -19,10 +19,13 @@ export function errorReply(protocol: Protocol, thrown: unknown): Reply {
   }
   const code = errorCodeOf(thrown) ?? 'InternalError';
   const definition = errors[code];
-  const message = code === 'InternalError' ? new LevadaError(code, { detail: messageOf(thrown) }).message : messageOf(thrown);
+  const message =
+    code === 'InternalError' ? new LevadaError(code, { detail: messageOf(thrown) }).message : messageOf(thrown);
   if (protocol === 'oip') return { status: definition.http ?? 500, body: JSON.stringify({ error: message }), code };
   if (code === 'InvalidJson') {
-    const detail = [{ type: 'json_invalid', loc: ['body', 0], msg: 'JSON decode error', input: {}, ctx: { error: message } }];
+    const detail = [
+      { type: 'json_invalid', loc: ['body', 0], msg: 'JSON decode error', input: {}, ctx: { error: message } },
+    ];
     return { status: 422, body: JSON.stringify({ detail }), code };
   }
   return { status: definition.http ?? 500, body: JSON.stringify({ detail: message }), code };
@@ -31,7 +34,14 @@ export function errorReply(protocol: Protocol, thrown: unknown): Reply {
 /** @param close whether the connection ends with this answer */
 export function send(res: ServerResponse, { status, body, code }: Reply, version: string, close: boolean): void {
   if (res.headersSent || res.destroyed) return;
-  const headers = ['content-type', 'application/json', 'content-length', String(Buffer.byteLength(body)), 'x-levada-version', version];
+  const headers = [
+    'content-type',
+    'application/json',
+    'content-length',
+    String(Buffer.byteLength(body)),
+    'x-levada-version',
+    version,
+  ];
   if (code) {
     headers.push('x-levada-error', code);
     if (errors[code].outcome === 'retry' && status !== 504) headers.push('retry-after', String(retryAfterSeconds));

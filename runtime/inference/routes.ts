@@ -106,11 +106,18 @@ function fixedRoutes(service: ModelService): Map<string, Route> {
   const { model } = service.config;
   const loaded = () => service.status.state === 'Loaded';
   const state = { Loading: 'loading', Loaded: 'ok', Failed: 'failed' } as const;
-  const get = (protocol: Protocol, reply: () => { status: number; body: object }): Route => ({ method: 'GET', protocol, reply });
+  const get = (protocol: Protocol, reply: () => { status: number; body: object }): Route => ({
+    method: 'GET',
+    protocol,
+    reply,
+  });
   const server = get('oip', () => ({ status: 200, body: { name: 'levada', version: '0.1.0', extensions: [] } }));
   return new Map<string, Route>([
     // Always 200: the seed's health says by its body whether the model is there.
-    ['/health', get('simple', () => ({ status: 200, body: { status: state[service.status.state], model_loaded: loaded() } }))],
+    [
+      '/health',
+      get('simple', () => ({ status: 200, body: { status: state[service.status.state], model_loaded: loaded() } })),
+    ],
     ['/predict', { method: 'POST', protocol: 'simple', submit: (...args) => service.predict(...args) }],
     ['/v2', server],
     ['/v2/', server],

@@ -1,10 +1,10 @@
-import { type ModelServerConfig, type ModelServerStatus } from '../../api/contract/model-server.ts';
+import type { ModelServerConfig, ModelServerStatus } from '../../api/contract/model-server.ts';
 import { errorCodeOf, LevadaError, messageOf } from '../../api/errors.ts';
 import type { Metrics } from './metrics.ts';
 import { loadModel, type Model } from './model.ts';
-import { inferSerializer, type InferRequest, modelMetadata, parseInfer } from './protocol/oip.ts';
-import { type SimpleModel, simpleModel } from './protocol/simple.ts';
 import { bodyText, parseJson } from './protocol/json.ts';
+import { type InferRequest, inferSerializer, modelMetadata, parseInfer } from './protocol/oip.ts';
+import { type SimpleModel, simpleModel } from './protocol/simple.ts';
 import type { Tensor } from './tensors.ts';
 
 /** A run that has not ended by now never will; only the end of the process stops it. */
@@ -61,7 +61,10 @@ export class ModelService {
     const { config } = this;
     const { log, onFatal } = this.#options;
     const start = performance.now();
-    const timeout = setTimeout(() => onFatal(`${config.path} was not ready after ${loadTimeoutMs / 1000} s`), loadTimeoutMs);
+    const timeout = setTimeout(
+      () => onFatal(`${config.path} was not ready after ${loadTimeoutMs / 1000} s`),
+      loadTimeoutMs,
+    );
     try {
       const model = await loadModel(config, {
         observer: this.metrics,

@@ -40,8 +40,20 @@ interface DatatypeInfo {
   readonly max: number | bigint;
 }
 
-const float = (ort: string, create: DataConstructor, max: number): DatatypeInfo => ({ ort, create, class: 'float', min: -max, max });
-const int = (ort: string, create: DataConstructor, min: number, max: number): DatatypeInfo => ({ ort, create, class: 'int', min, max });
+const float = (ort: string, create: DataConstructor, max: number): DatatypeInfo => ({
+  ort,
+  create,
+  class: 'float',
+  min: -max,
+  max,
+});
+const int = (ort: string, create: DataConstructor, min: number, max: number): DatatypeInfo => ({
+  ort,
+  create,
+  class: 'int',
+  min,
+  max,
+});
 
 export const datatypes = {
   BOOL: { ort: 'bool', create: Uint8Array, class: 'bool', min: 0, max: 1 },

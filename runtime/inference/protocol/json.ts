@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { LevadaError, messageOf } from '../../../api/errors.ts';
-import { datatypeInfo, type TensorInfo, type Tensor } from '../tensors.ts';
+import { datatypeInfo, type Tensor, type TensorInfo } from '../tensors.ts';
 
 /** Text of a body. @throws LevadaError InvalidJson when it is not UTF-8 */
 export function bodyText(body: Buffer): string {

@@ -63,14 +63,26 @@ function readInputs(value: unknown, infos: readonly TensorInfo[], exact: boolean
     const index = infos.findIndex(({ name }) => name === input['name']);
     const info = infos[index];
     if (!info) {
-      throw new LevadaError('UnknownInput', { field: `${path}.name`, found: show(input['name']), allowed: names(infos) });
+      throw new LevadaError('UnknownInput', {
+        field: `${path}.name`,
+        found: show(input['name']),
+        allowed: names(infos),
+      });
     }
     if (tensors[index]) throw invalid(`${path}.name`, input['name'], 'every input once');
     if (input['datatype'] !== info.datatype) {
-      throw new LevadaError('WrongDatatype', { field: `${path}.datatype`, found: show(input['datatype']), allowed: info.datatype });
+      throw new LevadaError('WrongDatatype', {
+        field: `${path}.datatype`,
+        found: show(input['datatype']),
+        allowed: info.datatype,
+      });
     }
     const shape = readShape(input['shape'], info, path);
-    tensors[index] = { datatype: info.datatype, shape, data: readData(input['data'], shape, info.datatype, path, exact) };
+    tensors[index] = {
+      datatype: info.datatype,
+      shape,
+      data: readData(input['data'], shape, info.datatype, path, exact),
+    };
   }
   const missing = infos.filter((_, index) => !tensors[index]);
   if (missing.length > 0) throw new LevadaError('MissingInput', { found: names(missing), allowed: names(infos) });
@@ -81,7 +93,11 @@ function readInputs(value: unknown, infos: readonly TensorInfo[], exact: boolean
   );
   if (uneven > 0) {
     const found = `${complete[uneven]?.shape[0]} rows`;
-    throw new LevadaError('WrongShape', { field: infos[uneven]?.name ?? '', found, allowed: `${first?.shape[0]} rows, as ${infos[0]?.name}` });
+    throw new LevadaError('WrongShape', {
+      field: infos[uneven]?.name ?? '',
+      found,
+      allowed: `${first?.shape[0]} rows, as ${infos[0]?.name}`,
+    });
   }
   return complete;
 }
@@ -92,19 +108,35 @@ function readShape(value: unknown, info: TensorInfo, path: string): number[] {
   let product = 1;
   for (let i = 0; i < value.length; i++) {
     const dim: unknown = value[i];
-    if (typeof dim !== 'number' || !Number.isInteger(dim) || dim < 1) throw invalid(`${field}[${i}]`, dim, 'a whole number, at least 1');
+    if (typeof dim !== 'number' || !Number.isInteger(dim) || dim < 1)
+      throw invalid(`${field}[${i}]`, dim, 'a whole number, at least 1');
     product *= dim;
   }
   const fits = value.length === info.shape.length && info.shape.every((dim, i) => dim === -1 || dim === value[i]);
-  if (!fits) throw new LevadaError('WrongShape', { field, found: showShape(value.slice(0, 8)), allowed: `${showShape(info.shape)}, -1 is free` });
+  if (!fits)
+    throw new LevadaError('WrongShape', {
+      field,
+      found: showShape(value.slice(0, 8)),
+      allowed: `${showShape(info.shape)}, -1 is free`,
+    });
   if (product > maxElements) {
-    throw new LevadaError('WrongShape', { field, found: `${showShape(value)}, ${product} elements`, allowed: `at most ${maxElements} elements` });
+    throw new LevadaError('WrongShape', {
+      field,
+      found: `${showShape(value)}, ${product} elements`,
+      allowed: `at most ${maxElements} elements`,
+    });
   }
   return value;
 }
 
 /** `data` may be flat or nested as `shape` says; both are row-major. */
-function readData(value: unknown, shape: readonly number[], datatype: Datatype, path: string, exact: boolean): TensorData {
+function readData(
+  value: unknown,
+  shape: readonly number[],
+  datatype: Datatype,
+  path: string,
+  exact: boolean,
+): TensorData {
   const field = `${path}.data`;
   if (!Array.isArray(value)) throw invalid(field, value, 'a list of elements');
   let count = 1;
@@ -113,7 +145,11 @@ function readData(value: unknown, shape: readonly number[], datatype: Datatype, 
   // Before anything is allocated: a shape alone must not make the server reserve memory.
   const expected = nested ? (shape[0] ?? 0) : count;
   if (value.length !== expected) {
-    throw new LevadaError('WrongShape', { field, found: `${value.length} elements`, allowed: `${expected}, as shape ${showShape(shape)} says` });
+    throw new LevadaError('WrongShape', {
+      field,
+      found: `${value.length} elements`,
+      allowed: `${expected}, as shape ${showShape(shape)} says`,
+    });
   }
   if (nested) checkNesting(value, shape, 0, field);
   const data = allocate(datatype, count);
@@ -132,13 +168,24 @@ function checkNesting(list: readonly unknown[], shape: readonly number[], depth:
     const inner = list[i];
     if (!Array.isArray(inner)) throw invalid(`${field}[${i}]`, inner, `a list of ${expected}`);
     if (inner.length !== expected) {
-      throw new LevadaError('WrongShape', { field: `${field}[${i}]`, found: `${inner.length} elements`, allowed: String(expected) });
+      throw new LevadaError('WrongShape', {
+        field: `${field}[${i}]`,
+        found: `${inner.length} elements`,
+        allowed: String(expected),
+      });
     }
     checkNesting(inner, shape, depth + 1, `${field}[${i}]`);
   }
 }
 
-type Write = (data: TensorData, offset: number, value: unknown, datatype: Datatype, field: string, index: number) => void;
+type Write = (
+  data: TensorData,
+  offset: number,
+  value: unknown,
+  datatype: Datatype,
+  field: string,
+  index: number,
+) => void;
 interface Target {
   readonly data: TensorData;
   readonly datatype: Datatype;
@@ -180,7 +227,8 @@ const writers: Record<'float' | 'int' | 'bigint' | 'exactBigint' | 'bool' | 'str
   /** 1e18 is still a number here, because it is not written as an integer, and is refused. */
   exactBigint(data, offset, value, datatype, field, index) {
     const { min, max } = datatypeInfo(datatype);
-    const integer = typeof value === 'bigint' ? value : Number.isSafeInteger(value) ? BigInt(value as number) : undefined;
+    const integer =
+      typeof value === 'bigint' ? value : Number.isSafeInteger(value) ? BigInt(value as number) : undefined;
     if (integer === undefined || integer < min || integer > max) {
       throw invalid(`${field}[${index}]`, value, `a whole number of ${datatype}, ${min} to ${max}, without exponent`);
     }
@@ -204,7 +252,8 @@ function readOutputs(value: unknown, infos: readonly TensorInfo[]): number[] {
     const path = `outputs[${i}]`;
     const { name } = fields(value[i], path, ['name', 'parameters']);
     const index = infos.findIndex((info) => info.name === name);
-    if (index < 0) throw new LevadaError('UnknownOutput', { field: `${path}.name`, found: show(name), allowed: names(infos) });
+    if (index < 0)
+      throw new LevadaError('UnknownOutput', { field: `${path}.name`, found: show(name), allowed: names(infos) });
     if (wanted.includes(index)) throw invalid(`${path}.name`, name, 'every output once');
     wanted.push(index);
   }
@@ -218,9 +267,11 @@ function fields(value: unknown, path: string, allowed: readonly string[]): Recor
   for (const name in object) if (!allowed.includes(name)) throw invalid(path, name, `the fields ${allowed.join(', ')}`);
   const { parameters } = object;
   if (parameters === undefined) return object;
-  if (typeof parameters !== 'object' || parameters === null) throw invalid(`${path}.parameters`, parameters, 'a JSON object');
+  if (typeof parameters !== 'object' || parameters === null)
+    throw invalid(`${path}.parameters`, parameters, 'a JSON object');
   for (const [name, parameter] of Object.entries(parameters)) {
-    const binary = name === 'binary_data_size' || ((name === 'binary_data' || name === 'binary_data_output') && parameter);
+    const binary =
+      name === 'binary_data_size' || ((name === 'binary_data' || name === 'binary_data_output') && parameter);
     if (binary) throw invalid(`${path}.parameters`, name, 'tensors as JSON; binary tensors are not supported');
   }
   return object;
@@ -238,14 +289,17 @@ const invalid = (field: string, found: unknown, allowed: string): LevadaError =>
  */
 export function inferSerializer(model: string, version: string, infos: readonly TensorInfo[], joined: boolean) {
   const head = `{"model_name":${JSON.stringify(model)},"model_version":${JSON.stringify(version)}`;
-  const opening = infos.map(({ name, datatype }) => `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":[`);
+  const opening = infos.map(
+    ({ name, datatype }) => `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":[`,
+  );
   /**
    * @param tensors the outputs of a run that the request shared
    * @param row the first of its rows
    * @throws LevadaError OutputNotFinite
    */
   return (request: InferRequest, tensors: readonly Tensor[], row: number): string => {
-    let text = request.id === undefined ? `${head},"outputs":[` : `${head},"id":${JSON.stringify(request.id)},"outputs":[`;
+    let text =
+      request.id === undefined ? `${head},"outputs":[` : `${head},"id":${JSON.stringify(request.id)},"outputs":[`;
     let first = true;
     for (const index of request.outputs) {
       const tensor = tensors[index] as Tensor;

@@ -47,7 +47,10 @@ export function simpleModel(signature: Signature, classNames: readonly string[] 
     parse(body) {
       const features = readFeatures(body, count);
       const errors: Detail[] = [];
-      const tensors = inputs.length === 1 ? [row(inputs[0] as TensorInfo, features, rows, 0, errors)] : columns(inputs, features, rows, errors);
+      const tensors =
+        inputs.length === 1
+          ? [row(inputs[0] as TensorInfo, features, rows, 0, errors)]
+          : columns(inputs, features, rows, errors);
       if (errors.length > 0) throw new PredictInvalid(errors);
       return tensors;
     },
@@ -63,7 +66,9 @@ function featureCount(inputs: readonly TensorInfo[]): number {
     if (first.shape.length !== 2) throw unsupported(`input ${first.name} has ${first.shape.length} dimensions, not 2`);
     return first.shape[1] ?? -1;
   }
-  const odd = inputs.find(({ shape }) => shape.length > 2 || (shape.length === 2 && shape[1] !== 1) || shape.length === 0);
+  const odd = inputs.find(
+    ({ shape }) => shape.length > 2 || (shape.length === 2 && shape[1] !== 1) || shape.length === 0,
+  );
   if (odd) throw unsupported(`input ${odd.name} is not one column`);
   return inputs.length;
 }
@@ -75,7 +80,8 @@ function readFeatures(body: unknown, count: number): unknown[] {
   }
   const { features } = body as { features?: unknown };
   const loc = ['body', 'features'];
-  if (features === undefined) throw new PredictInvalid([{ type: 'missing', loc, msg: 'Field required', input: echo(body) }]);
+  if (features === undefined)
+    throw new PredictInvalid([{ type: 'missing', loc, msg: 'Field required', input: echo(body) }]);
   if (!Array.isArray(features)) {
     throw new PredictInvalid([{ type: 'list_type', loc, msg: 'Input should be a valid list', input: echo(features) }]);
   }
@@ -89,7 +95,12 @@ function readFeatures(body: unknown, count: number): unknown[] {
 }
 
 function row(info: TensorInfo, features: readonly unknown[], rows: number, from: number, errors: Detail[]): Tensor {
-  const width = info.shape.length === 2 && info.shape[1] !== -1 ? (info.shape[1] as number) : info.shape.length === 1 ? 1 : features.length;
+  const width =
+    info.shape.length === 2 && info.shape[1] !== -1
+      ? (info.shape[1] as number)
+      : info.shape.length === 1
+        ? 1
+        : features.length;
   const shape = info.shape.length === 1 ? [rows] : [rows, width];
   const data = allocate(info.datatype, elements(shape));
   const kind = datatypeInfo(info.datatype).class;
@@ -103,12 +114,22 @@ function row(info: TensorInfo, features: readonly unknown[], rows: number, from:
   return { datatype: info.datatype, shape, data };
 }
 
-const columns = (inputs: readonly TensorInfo[], features: readonly unknown[], rows: number, errors: Detail[]): Tensor[] =>
-  inputs.map((info, index) => row(info, features, rows, index, errors));
+const columns = (
+  inputs: readonly TensorInfo[],
+  features: readonly unknown[],
+  rows: number,
+  errors: Detail[],
+): Tensor[] => inputs.map((info, index) => row(info, features, rows, index, errors));
 
 type Wrong = Pick<Detail, 'type' | 'msg'> & Partial<Pick<Detail, 'ctx'>>;
 
-function write(data: unknown[], index: number, value: unknown, { datatype }: TensorInfo, kind: string): Wrong | undefined {
+function write(
+  data: unknown[],
+  index: number,
+  value: unknown,
+  { datatype }: TensorInfo,
+  kind: string,
+): Wrong | undefined {
   if (kind === 'string') {
     if (typeof value !== 'string') return { type: 'string_type', msg: 'Input should be a valid string' };
     data[index] = value;
@@ -130,7 +151,8 @@ function write(data: unknown[], index: number, value: unknown, { datatype }: Ten
     return undefined;
   }
   const { min, max } = datatypeInfo(datatype);
-  if (!Number.isInteger(value)) return { type: 'int_from_float', msg: 'Input should be a valid integer, got a number with a fractional part' };
+  if (!Number.isInteger(value))
+    return { type: 'int_from_float', msg: 'Input should be a valid integer, got a number with a fractional part' };
   if (!Number.isSafeInteger(value) || value < Number(min) || value > Number(max)) {
     return { type: 'int_parsing_size', msg: `Input should be a valid integer of ${datatype}` };
   }
@@ -142,24 +164,33 @@ function write(data: unknown[], index: number, value: unknown, { datatype }: Ten
 function echo(value: unknown): unknown {
   if (typeof value === 'string') return value.slice(0, 200);
   if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.length <= 32 && value.every((v) => typeof v !== 'object') ? value.map(echo) : [];
+  if (Array.isArray(value))
+    return value.length <= 32 && value.every((v) => typeof v !== 'object') ? value.map(echo) : [];
   const entries = Object.entries(value);
-  return entries.length <= 16 && entries.every(([, v]) => typeof v !== 'object') ? Object.fromEntries(entries.map(([k, v]) => [k, echo(v)])) : {};
+  return entries.length <= 16 && entries.every(([, v]) => typeof v !== 'object')
+    ? Object.fromEntries(entries.map(([k, v]) => [k, echo(v)]))
+    : {};
 }
 
 type Answer = (outputs: readonly Tensor[], row: number) => string;
 
 /** A label output if there is one, else the class of the highest score, else the number itself. */
 function answerer(outputs: readonly TensorInfo[], classNames: readonly string[] | undefined): Answer {
-  const perRow = ({ shape }: TensorInfo) => shape.length === 1 || (shape.length === 2 && (shape[1] === 1 || shape[1] === -1));
+  const perRow = ({ shape }: TensorInfo) =>
+    shape.length === 1 || (shape.length === 2 && (shape[1] === 1 || shape[1] === -1));
   const kindOf = ({ datatype }: TensorInfo) => datatypeInfo(datatype).class;
   const label = outputs.findIndex((o) => kindOf(o) !== 'float' && perRow(o));
   if (label >= 0) return (tensors, row) => labelAnswer(valueAt(tensors[label] as Tensor, row, 0), classNames);
   const scores = outputs.findIndex((o) => kindOf(o) === 'float' && o.shape.length === 2 && o.shape[1] !== 1);
-  if (scores >= 0) return (tensors, row) => scoresAnswer(tensors[scores] as Tensor, outputs[scores] as TensorInfo, row, classNames);
+  if (scores >= 0)
+    return (tensors, row) => scoresAnswer(tensors[scores] as Tensor, outputs[scores] as TensorInfo, row, classNames);
   const value = outputs.findIndex((o) => kindOf(o) === 'float' && perRow(o));
-  if (value >= 0) return (tensors, row) => `{"prediction":${finite(tensors[value] as Tensor, outputs[value] as TensorInfo, row, 0)},"class_name":null}`;
-  throw new LevadaError('SimpleApiUnsupported', { detail: 'no output is a label, a list of scores or a number for each row' });
+  if (value >= 0)
+    return (tensors, row) =>
+      `{"prediction":${finite(tensors[value] as Tensor, outputs[value] as TensorInfo, row, 0)},"class_name":null}`;
+  throw new LevadaError('SimpleApiUnsupported', {
+    detail: 'no output is a label, a list of scores or a number for each row',
+  });
 }
 
 function labelAnswer(value: number | bigint | string, classNames: readonly string[] | undefined): string {
@@ -168,7 +199,12 @@ function labelAnswer(value: number | bigint | string, classNames: readonly strin
   return `{"prediction":${value},"class_name":${JSON.stringify(name)}}`;
 }
 
-function scoresAnswer(tensor: Tensor, info: TensorInfo, row: number, classNames: readonly string[] | undefined): string {
+function scoresAnswer(
+  tensor: Tensor,
+  info: TensorInfo,
+  row: number,
+  classNames: readonly string[] | undefined,
+): string {
   const width = tensor.shape[1] as number;
   if (width === 1) return `{"prediction":${finite(tensor, info, row, 0)},"class_name":null}`;
   let best = 0;
@@ -181,6 +217,7 @@ const valueAt = (tensor: Tensor, row: number, column: number): number | bigint |
 
 function finite(tensor: Tensor, { name }: TensorInfo, row: number, column: number): number {
   const value = valueAt(tensor, row, column) as number;
-  if (!Number.isFinite(value)) throw new LevadaError('OutputNotFinite', { field: name, found: String(value), index: column });
+  if (!Number.isFinite(value))
+    throw new LevadaError('OutputNotFinite', { field: name, found: String(value), index: column });
   return value;
 }
