@@ -3,7 +3,12 @@ export function formatTable(header: readonly string[], rows: readonly (readonly 
   const all = [header, ...rows];
   const widths = header.map((_, column) => Math.max(...all.map((row) => (row[column] ?? '').length)));
   return all
-    .map((row) => row.map((cell, i) => (i === row.length - 1 ? cell : cell.padEnd((widths[i] ?? 0) + 3))).join(''))
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd((widths[i] ?? 0) + 3))
+        .join('')
+        .trimEnd(),
+    )
     .join('\n');
 }
 

@@ -21,7 +21,10 @@ interface Entry {
 
 const path = new URL('../package-lock.json', import.meta.url);
 const lock = JSON.parse(await readFile(path, 'utf8')) as { packages: Record<string, Entry> };
-const known = { os: ['darwin', 'linux', 'win32', 'android', 'freebsd', 'openharmony', 'aix', 'sunos'], cpu: ['arm64', 'x64', 'arm', 'ia32', 'ppc64', 'riscv64', 's390x', 'loong64', 'wasm32'] };
+const known = {
+  os: ['darwin', 'linux', 'win32', 'android', 'freebsd', 'openharmony', 'aix', 'sunos'],
+  cpu: ['arm64', 'x64', 'arm', 'ia32', 'ppc64', 'riscv64', 's390x', 'loong64', 'wasm32'],
+};
 
 let added = 0;
 for (const entry of Object.values(lock.packages)) {
@@ -31,7 +34,11 @@ for (const entry of Object.values(lock.packages)) {
     const words = name.split(/[/-]/);
     const os = known.os.filter((word) => words.includes(word));
     const cpu = known.cpu.filter((word) => words.includes(word));
-    const libc = words.includes('musl') ? ['musl'] : os.includes('linux') && words.includes('gnu') ? ['glibc'] : undefined;
+    const libc = words.includes('musl')
+      ? ['musl']
+      : os.includes('linux') && words.includes('gnu')
+        ? ['glibc']
+        : undefined;
     if (os.length === 0 && cpu.length === 0) throw new Error(`${name}: its platform cannot be told by its name`);
     lock.packages[key] = {
       version: range,

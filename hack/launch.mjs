@@ -30,7 +30,9 @@ function run(command, args, options = {}) {
 }
 
 async function install() {
-  const lock = createHash('sha256').update(readFileSync(join(root, 'package-lock.json'))).digest('hex');
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, 'package-lock.json')))
+    .digest('hex');
   if (existsSync(node) && existsSync(stamp) && readFileSync(stamp, 'utf8') === lock) return;
   const [major] = process.versions.node.split('.').map(Number);
   if (major < 20) {

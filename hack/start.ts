@@ -7,8 +7,8 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import { printError } from '../cli/output.ts';
-import { endOnSignals } from '../cli/up.ts';
 import { UpRun } from '../cli/up/run.ts';
+import { endOnSignals } from '../cli/up.ts';
 import { loadPaths } from '../operator/source/load.ts';
 
 const example = 'examples/iris';
@@ -36,7 +36,13 @@ async function main(): Promise<void> {
     if (is('Ready')?.status === 'True' && status?.url) resolve(status.url);
     else if (is('Stalled')?.status === 'True') reject(new Error(is('Stalled')?.message));
   };
-  const run = await UpRun.start(loaded, { paths: [example], ports: {}, replicas: false, stdout: process.stdout, onStatus });
+  const run = await UpRun.start(loaded, {
+    paths: [example],
+    ports: {},
+    replicas: false,
+    stdout: process.stdout,
+    onStatus,
+  });
   endOnSignals(run);
   try {
     await firstPrediction(run, await url);
@@ -57,7 +63,12 @@ async function firstPrediction(run: UpRun, url: string): Promise<void> {
   if (!row) throw new Error('examples/iris/expected/rows.json has no row 100');
   const body = JSON.stringify({ features: row.features });
   const headers = { 'content-type': 'application/json' };
-  const response = await fetch(`${url}/predict`, { method: 'POST', headers, body, signal: AbortSignal.timeout(10_000) });
+  const response = await fetch(`${url}/predict`, {
+    method: 'POST',
+    headers,
+    body,
+    signal: AbortSignal.timeout(10_000),
+  });
   const text = await response.text();
   const seconds = ((performance.now() - started) / 1000).toFixed(2);
   const { prediction, class_name: name } = JSON.parse(text) as { prediction?: number; class_name?: string };

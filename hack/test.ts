@@ -19,7 +19,11 @@ interface Counts {
 
 const checks: ReadonlyArray<{ name: string; script: string; args: string[] }> = [
   { name: 'types', script: 'node_modules/typescript/bin/tsc', args: ['-p', '.'] },
-  { name: 'format and lint', script: 'node_modules/@biomejs/biome/bin/biome', args: ['check', '--diagnostic-level=error', '.'] },
+  {
+    name: 'format and lint',
+    script: 'node_modules/@biomejs/biome/bin/biome',
+    args: ['check', '--diagnostic-level=error', '.'],
+  },
   { name: 'unused code', script: 'node_modules/knip/bin/knip.js', args: ['--no-progress'] },
   { name: 'generated files are up to date', script: 'hack/generate.ts', args: ['--check'] },
 ];
@@ -64,7 +68,11 @@ async function runVitest(): Promise<Counts> {
     const failed = report.numFailedTests;
     // A file that cannot be loaded has no tests to fail, and an unhandled error belongs to none.
     const silent = failed === 0 && code !== 0 ? 1 : 0;
-    return { passed: report.numPassedTests, failed: failed + silent, skipped: report.numPendingTests + report.numTodoTests };
+    return {
+      passed: report.numPassedTests,
+      failed: failed + silent,
+      skipped: report.numPendingTests + report.numTodoTests,
+    };
   } catch (error) {
     console.error(`vitest left no report: ${String(error)}`);
     return { passed: 0, failed: 1, skipped: 0 };

@@ -19,7 +19,11 @@ export function configMapOf(owner: ModelDeployment, unit: ModelVersionUnit): Kub
   return {
     apiVersion: 'v1',
     kind: 'ConfigMap',
-    metadata: metadataOf(owner, `${unit.name}-${contentHash(configText({ ...unit, config: hashed }))}`, unitLabels(unit)),
+    metadata: metadataOf(
+      owner,
+      `${unit.name}-${contentHash(configText({ ...unit, config: hashed }))}`,
+      unitLabels(unit),
+    ),
     data: { [configFile]: content },
   };
 }

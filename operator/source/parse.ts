@@ -79,7 +79,10 @@ function checkMetadata(value: unknown): Problem[] {
   return Object.keys(metadata)
     .filter((field) => !metadataFields.includes(field))
     .map((field) =>
-      problem('UnknownField', formatPath(['metadata', field]), { field, allowed: metadataFields.slice(0, 5).join(', ') }),
+      problem('UnknownField', formatPath(['metadata', field]), {
+        field,
+        allowed: metadataFields.slice(0, 5).join(', '),
+      }),
     );
 }
 
