@@ -44,6 +44,8 @@ async function install() {
   const timer = setInterval(() => console.log(`  … ${Math.round((Date.now() - start) / 1000)} s`), 5000);
   // npm tells about engines and unknown settings by the dozen; errors still come through.
   const env = { ...process.env, npm_config_loglevel: 'error', npm_config_engine_strict: 'false' };
+  // onnxruntime-node's script would fetch CUDA libraries; the CPU's are in the package. (Newer npm: allowScripts.)
+  env.ONNXRUNTIME_NODE_INSTALL = 'skip';
   const code = await run('npm', ['ci', '--include=dev', '--no-fund', '--no-audit'], { env });
   clearInterval(timer);
   if (code !== 0) process.exit(code);
