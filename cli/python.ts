@@ -56,12 +56,14 @@ print(json.dumps({'executable': sys.executable, 'version': list(sys.version_info
 export async function findPython(oldest: number, signal?: AbortSignal): Promise<BasePython> {
   const chosen = process.env.LEVADA_PYTHON;
   const candidates = chosen ? [chosen] : CANDIDATES;
-  const found = await Promise.all(candidates.map((candidate) => probe(candidate, oldest, signal)));
-  signal?.throwIfAborted();
-  const usable = found.find((result) => typeof result !== 'string');
-  if (usable) return usable;
-  const reasons = found.map((reason, index) => `${candidates[index]} ${reason}`).join('; ');
-  throw new LevadaError('PythonNotFound', { detail: chosen ? `LEVADA_PYTHON: ${reasons}` : reasons });
+  const reasons: string[] = [];
+  for (const candidate of candidates) {
+    const found = await probe(candidate, oldest, signal);
+    if (typeof found !== 'string') return found;
+    reasons.push(`${candidate} ${found}`);
+  }
+  const detail = reasons.join('; ');
+  throw new LevadaError('PythonNotFound', { detail: chosen ? `LEVADA_PYTHON: ${detail}` : detail });
 }
 
 /** The interpreter, or why it cannot be used. */
@@ -292,7 +294,7 @@ export interface RunOptions {
 /** Runs Python to its end. Rejects only when it does not start or when `signal` says stop. */
 export async function runPython(python: string, args: readonly string[], options: RunOptions): Promise<PythonRun> {
   options.signal?.throwIfAborted();
-  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(python, args, { stdio: ['ignore', 'pipe', 'pipe'], env: pythonEnvironment() });
   let timedOut = false;
   const stop = () => child.kill('SIGKILL');
   const timer =
@@ -312,6 +314,13 @@ export async function runPython(python: string, args: readonly string[], options
     clearTimeout(timer || undefined);
     options.signal?.removeEventListener('abort', stop);
   }
+}
+
+/** Without the caller's PYTHON* variables, which are for another Python; sets iterate in the same order every time. */
+function pythonEnvironment(): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('PYTHON'));
+  const own = { PYTHONHASHSEED: '0', PYTHONNOUSERSITE: '1', PYTHONDONTWRITEBYTECODE: '1' };
+  return { ...Object.fromEntries(inherited), ...own };
 }
 
 function ended(child: ChildProcess): Promise<[number | null, NodeJS.Signals | null]> {

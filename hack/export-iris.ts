@@ -16,7 +16,7 @@ export interface ExportIrisOptions {
 
 export async function exportIris(options: ExportIrisOptions): Promise<void> {
   const python = await ensurePython('models', options);
-  const args = ['-E', '-s', '-B', fileURLToPath(new URL('./python/export_iris.py', import.meta.url))];
+  const args = [fileURLToPath(new URL('./python/export_iris.py', import.meta.url))];
   if (options.output) args.push('--output', options.output);
   if (options.joblib) args.push('--joblib', options.joblib);
   const run = await runPython(python, args, { onStdoutLine: options.onProgress, timeoutMs: 300_000 });

@@ -25,7 +25,8 @@ export function startAdmin({ host, port, metrics, status }: AdminOptions): Promi
   };
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (req, res) => {
     req.resume();
-    const answer = Object.hasOwn(answers, req.url ?? '') ? answers[req.url ?? ''] : undefined;
+    const path = req.url?.split('?', 1)[0] ?? '';
+    const answer = Object.hasOwn(answers, path) ? answers[path] : undefined;
     if (!answer || (req.method !== 'GET' && req.method !== 'HEAD')) {
       res.writeHead(answer ? 405 : 404, { 'content-type': 'text/plain' }).end(`${Object.keys(answers).join('\n')}\n`);
       return;

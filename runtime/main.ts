@@ -20,13 +20,17 @@ import { messageOf } from '../api/errors.ts';
 import { startAdmin } from './admin.ts';
 import { createMetrics } from './inference/metrics.ts';
 import { defaultTimeouts, ServingPort, type SocketHandle } from './inference/server.ts';
-import { ModelService } from './inference/service.ts';
+import { defaultServiceTimeouts, ModelService } from './inference/service.ts';
+import { watchEventLoop } from './inference/watchdog.ts';
 
 const { values } = parseArgs({
   options: {
     config: { type: 'string', default: 'unit.json' },
     /** After a crash: be there and answer, but load what may have caused it only later. */
     'load-after-ms': { type: 'string', default: '0' },
+    /** The process ends when loading, or one run, takes longer: nothing else stops a model that never ends. */
+    'load-timeout-ms': { type: 'string', default: String(defaultServiceTimeouts.loadMs) },
+    'run-timeout-ms': { type: 'string', default: String(defaultServiceTimeouts.runMs) },
   },
 });
 const config = modelServerConfig.parse(JSON.parse(await readFile(values.config, 'utf8')));
@@ -35,6 +39,7 @@ const log = pino(
   { base: { model, version }, level: process.env['LEVADA_LOG_LEVEL'] ?? 'info' },
   pino.destination({ sync: true }),
 );
+const timeouts = { loadMs: Number(values['load-timeout-ms']), runMs: Number(values['run-timeout-ms']) };
 const supervised = process.send !== undefined;
 const tell = (message: FromModelServer) => {
   if (process.connected) process.send?.(message);
@@ -49,6 +54,7 @@ const service = new ModelService(config, {
     // A native call that never returns would hold up an orderly exit for ever.
     process.kill(process.pid, 'SIGKILL');
   },
+  timeouts,
 });
 const port = new ServingPort(service, defaultTimeouts);
 let draining = false;
@@ -84,6 +90,8 @@ function receive(message: ToModelServer, socket?: SocketHandle): void {
 }
 
 if (supervised) {
+  // On a cluster the kubelet finds out, with /livez.
+  watchEventLoop(timeouts.runMs);
   process.on('message', receive);
   process.on('disconnect', () => void drain('levada up has ended'));
   // Ctrl-C reaches the whole process group; `levada up` says what is to happen.

@@ -1,4 +1,6 @@
+import { stripVTControlCharacters } from 'node:util';
 import { createLogUpdate } from 'log-update';
+import { resourceKey } from '../../api/contract/names.ts';
 import type { ModelDeployment, ModelDeploymentStatus } from '../../api/v1alpha1/model-deployment.ts';
 import { modelHeader, modelRow } from '../rows.ts';
 import { formatTable } from '../table.ts';
@@ -20,15 +22,21 @@ export function createReporter(
   return stdout.isTTY ? liveReporter(stdout, list, now) : plainReporter(stdout);
 }
 
+/** One line that drives no terminal: parts of it come from model files. */
+function lineOf(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is replaced
+  return `${stripVTControlCharacters(text).replace(/[\x00-\x08\x0a-\x1f\x7f-\x9f]/g, '\ufffd')}\n`;
+}
+
 function plainReporter(stdout: NodeJS.WriteStream): Reporter {
   const said = new Map<string, string>();
-  const line = (text: string) => void stdout.write(`${text}\n`);
+  const line = (text: string) => void stdout.write(lineOf(text));
   return {
     line,
     status({ metadata, status }) {
       const text = sentence(metadata.name, status);
-      if (said.get(metadata.name) === text) return;
-      said.set(metadata.name, text);
+      if (said.get(resourceKey(metadata)) === text) return;
+      said.set(resourceKey(metadata), text);
       line(text);
     },
     close() {},
@@ -44,7 +52,7 @@ function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDepl
   const said = new Map<string, string>();
   const line = (text: string) => {
     update.clear();
-    stdout.write(`${text}\n`);
+    stdout.write(lineOf(text));
     draw();
   };
   const timer = setInterval(draw, 1_000); // ages grow
@@ -52,8 +60,8 @@ function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDepl
     line,
     status({ metadata, status }) {
       const text = sentence(metadata.name, status);
-      if (said.get(metadata.name) === text) return draw();
-      said.set(metadata.name, text);
+      if (said.get(resourceKey(metadata)) === text) return draw();
+      said.set(resourceKey(metadata), text);
       line(text);
     },
     close() {

@@ -24,8 +24,20 @@ export async function readRun(): Promise<Run> {
   }
 }
 
-/** @throws LevadaError FileNotFound when the folder cannot be written */
-export async function writeRun(run: Run): Promise<void> {
+let writing: Promise<unknown> = Promise.resolve();
+
+/**
+ * Writes run after run, in the order of the calls.
+ *
+ * @throws LevadaError FileNotFound when the folder cannot be written
+ */
+export function writeRun(run: Run): Promise<void> {
+  const written = writing.then(() => write(run));
+  writing = written.catch(() => {});
+  return written;
+}
+
+async function write(run: Run): Promise<void> {
   try {
     await mkdir(stateFolder, { recursive: true, mode: 0o700 });
     const next = `${runFile}.${process.pid}.tmp`;

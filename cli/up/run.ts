@@ -1,4 +1,5 @@
-import { resolve } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
 import { modelService, resourceKey, versionName } from '../../api/contract/names.ts';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
@@ -7,7 +8,7 @@ import { bindSocket } from '../../operator/drivers/local/sockets.ts';
 import { KeyedQueue } from '../../operator/engine/queue.ts';
 import { reconcile } from '../../operator/reconcile.ts';
 import { type Loaded, loadPaths } from '../../operator/source/load.ts';
-import { mountedPath } from '../../operator/source/local.ts';
+import { localFileName, mountedPath } from '../../operator/source/local.ts';
 import { problemLine } from '../output.ts';
 import { type AdminServer, type LocalResource, startAdmin } from './admin.ts';
 import { createReporter, formatLog, type Reporter } from './reporter.ts';
@@ -15,6 +16,7 @@ import { isAlive, type Run, readRun, stateFolder, writeRun } from './run-file.ts
 import { FileStore } from './store.ts';
 import { watchFiles } from './watch.ts';
 
+const unitsFolder = resolve(stateFolder, 'units');
 const watchEveryMs = 250;
 const pollArtifactsMs = 1_000;
 
@@ -39,6 +41,7 @@ export class UpRun {
   #loaded: Loaded;
   #ports: Record<string, number>;
   #admin: AdminServer | undefined;
+  #notes: ReadonlySet<string> = new Set();
   #stopWatching = () => {};
   #stopped: Promise<void> | undefined;
 
@@ -52,14 +55,23 @@ export class UpRun {
     await refuseSecondRun(before);
     checkPorts(loaded, options.ports);
     const run = new UpRun(loaded, before, options);
-    run.#admin = await startAdmin(() => run.resources());
-    await run.#remember();
+    try {
+      // A run that was killed could not remove them.
+      await rm(unitsFolder, { recursive: true, force: true });
+      run.#admin = await startAdmin(() => run.resources());
+      await run.#remember();
+    } catch (error) {
+      await run.#end();
+      throw error;
+    }
     run.#reporter.line(
       'Model versions run as processes of this machine; requests and limits of CPU and memory are not enforced.',
     );
     run.#take(loaded);
+    // Beside a file, one may appear later; a folder's list shows it.
+    const localFiles = options.paths.map((path) => join(dirname(resolve(path)), localFileName));
     run.#stopWatching = watchFiles(
-      () => run.#loaded.files,
+      () => [...run.#loaded.files, ...localFiles],
       watchEveryMs,
       () => run.#reload(),
     );
@@ -74,15 +86,12 @@ export class UpRun {
     this.#store = new FileStore(now, (key) => void this.#statusWritten(key));
     this.#reporter = createReporter(options.stdout, () => this.#store.list(), now);
     this.#driver = new LocalDriver({
-      stateDir: resolve(stateFolder, 'units'),
+      stateDir: unitsFolder,
       mapPath: (path) => mountedPath(path, this.#loaded.local),
       env: { ...process.env, NODE_ENV: 'production' },
       useReplicas: options.replicas,
       pollMs: pollArtifactsMs,
-      port: (service) => {
-        const fixed = options.ports[service];
-        return { port: fixed ?? this.#ports[service] ?? 0, fixed: fixed !== undefined };
-      },
+      port: (owner, service) => this.#portOf(owner, service),
       log: (unit, line) => this.#reporter.line(formatLog(unit, line)),
       note: (text) => this.#reporter.line(text),
     });
@@ -112,12 +121,16 @@ export class UpRun {
     this.#stopped ??= (async () => {
       this.#stopWatching();
       await this.#queue.close();
-      await this.#driver.close();
-      this.#admin?.close();
-      this.#reporter.close();
+      await this.#end();
       await writeRun({ ports: this.#ports });
     })();
     return this.#stopped;
+  }
+
+  async #end(): Promise<void> {
+    await this.#driver.close();
+    this.#admin?.close();
+    this.#reporter.close();
   }
 
   /** Ends everything at once. */
@@ -128,9 +141,12 @@ export class UpRun {
   #take(loaded: Loaded): void {
     const moved = JSON.stringify(loaded.local) !== JSON.stringify(this.#loaded.local);
     this.#loaded = loaded;
-    for (const note of loaded.notes) this.#reporter.line(note);
+    for (const note of loaded.notes) if (!this.#notes.has(note)) this.#reporter.line(note);
+    this.#notes = new Set(loaded.notes);
     for (const key of this.#store.replace(loaded.resources.map(({ resource }) => resource))) this.#queue.add(key);
-    if (moved) this.#reporter.line('mounts have changed: processes that start from now on use them');
+    if (!moved) return;
+    this.#driver.remount();
+    this.#reporter.line('mounts have changed: processes that start from now on use them');
   }
 
   /** An edit: taken whole, or not at all. Never rejects. */
@@ -160,9 +176,17 @@ export class UpRun {
     this.#reporter.status(resource);
     this.#options.onStatus?.(resource);
     const { services } = this.#driver.addresses(key);
-    if (Object.entries(services).every(([name, port]) => this.#ports[name] === port)) return;
-    Object.assign(this.#ports, services);
+    const ports = Object.entries(services).map(([name, port]) => [portKey(key, name), port] as const);
+    if (ports.every(([name, port]) => this.#ports[name] === port)) return;
+    Object.assign(this.#ports, Object.fromEntries(ports));
     await this.#remember().catch((error: unknown) => this.#reporter.line(messageOf(error)));
+  }
+
+  #portOf(owner: string, service: string): { port: number; fixed: boolean } {
+    const fixed = this.#options.ports[service];
+    if (fixed !== undefined) return { port: fixed, fixed: true };
+    const before = this.#ports[portKey(owner, service)] ?? 0;
+    return { port: Object.values(this.#options.ports).includes(before) ? 0 : before, fixed: false };
   }
 
   async #remember(): Promise<void> {
@@ -170,6 +194,9 @@ export class UpRun {
     await writeRun({ pid: process.pid, ...(admin && { admin }), ports: this.#ports });
   }
 }
+
+/** `namespace/service`, of an owner's key. */
+const portKey = (owner: string, service: string): string => `${owner.split('/', 1)[0]}/${service}`;
 
 /** @throws LevadaError AlreadyRunning */
 async function refuseSecondRun({ pid, admin }: Run): Promise<void> {
@@ -182,18 +209,20 @@ async function refuseSecondRun({ pid, admin }: Run): Promise<void> {
   if (answers) throw new LevadaError('AlreadyRunning', { pid });
 }
 
-/** Ports that were asked for must be there from the beginning, and belong to something. */
+/** Ports that were asked for must be there from the beginning, differ, and belong to one service each. */
 function checkPorts({ resources }: Loaded, ports: UpOptions['ports']): void {
   const services = resources.flatMap(({ resource: { metadata, spec } }) => [
     modelService(metadata.name),
     ...spec.versions.map(({ name }) => versionName(metadata.name, name)),
   ]);
-  for (const [service, port] of Object.entries(ports)) {
-    if (!services.includes(service)) {
-      throw new LevadaError('Usage', {
-        detail: `--port ${service}=${port}: no such service; allowed: ${services.join(', ')}`,
-      });
-    }
+  const asked = Object.entries(ports);
+  for (const [index, [service, port]] of asked.entries()) {
+    const refuse = (why: string) => new LevadaError('Usage', { detail: `--port ${service}=${port}: ${why}` });
+    const count = services.filter((name) => name === service).length;
+    if (count === 0) throw refuse(`no such service; allowed: ${services.join(', ')}`);
+    if (count > 1) throw refuse('several namespaces have a service of that name');
+    const other = asked.slice(0, index).find(([, taken]) => taken === port);
+    if (other) throw refuse(`${other[0]} has that port already`);
     bindSocket(service, port).close();
   }
 }

@@ -41,12 +41,12 @@ export class FileStore implements Store {
     for (const resource of next) {
       const key = resourceKey(resource.metadata);
       const before = this.#resources.get(key);
-      if (before && JSON.stringify(before.spec) === JSON.stringify(resource.spec)) continue;
-      const generation = (before?.metadata.generation ?? 0) + 1;
+      const same = before !== undefined && JSON.stringify(before.spec) === JSON.stringify(resource.spec);
+      const generation = (before?.metadata.generation ?? 0) + (same ? 0 : 1);
       const creationTimestamp = before?.metadata['creationTimestamp'] ?? this.#now().toISOString();
       const metadata = { namespace: 'default', ...resource.metadata, generation, creationTimestamp };
       this.#resources.set(key, { ...resource, metadata, ...(before?.status && { status: before.status }) });
-      changed.push(key);
+      if (!same) changed.push(key);
     }
     return changed;
   }

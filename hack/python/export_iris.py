@@ -3,7 +3,8 @@
     python export_iris.py [--output examples/iris] [--joblib DIR]
 
 --output writes models/1/model.onnx (random forest), models/2/model.onnx (logistic regression) and expected/rows.json,
-which has scikit-learn's own answers, and puts the files' digests into iris.yaml. --joblib writes v1.joblib and v2.joblib.
+which has scikit-learn's own answers, and puts the files' digests into iris.yaml. --joblib writes v1.joblib and
+v2.joblib.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def agreed_answers(name, model, content, rows):
 
 
 def write_expected(path, models, rows, answers, class_names):
-    """One row a line, so that a diff shows which rows changed. str() of a float32 is its shortest text that reads back."""
+    """One row a line, so that a diff shows which rows changed. str() of a float32 is the shortest that reads back."""
     libraries = {module.__name__: module.__version__ for module in (sklearn, skl2onnx, onnx, onnxruntime, np, joblib)}
     lines = []
     for index, features in enumerate(rows):

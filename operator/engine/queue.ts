@@ -33,8 +33,7 @@ export class KeyedQueue {
       running.again = true;
       return;
     }
-    clearTimeout(this.#timers.get(key));
-    this.#timers.delete(key);
+    this.#forget(key);
     const entry = { again: false, done: Promise.resolve() };
     this.#running.set(key, entry);
     entry.done = this.#run(key, entry);
@@ -53,6 +52,7 @@ export class KeyedQueue {
       try {
         await this.#work(key);
         this.#failures.delete(key);
+        this.#forget(key);
       } catch (error) {
         this.#retry(key, error);
       }
@@ -66,10 +66,16 @@ export class KeyedQueue {
     const wait = Math.min(this.#options.maxMs, this.#options.firstMs * 2 ** failures);
     this.#options.failed(key, error, wait);
     if (this.#closed) return;
-    clearTimeout(this.#timers.get(key));
+    this.#forget(key);
     this.#timers.set(
       key,
       setTimeout(() => this.add(key), wait),
     );
+  }
+
+  /** There is no need to try again later. */
+  #forget(key: string): void {
+    clearTimeout(this.#timers.get(key));
+    this.#timers.delete(key);
   }
 }

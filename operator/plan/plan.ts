@@ -12,7 +12,7 @@ import { planVersions } from './versions.ts';
  */
 export function plan(resource: ModelDeployment, observed: Observed, now: string): PlanResult {
   const traffic = planTraffic(resource, observed);
-  const versions = planVersions(resource, observed, now);
+  const versions = planVersions(resource, observed, traffic, now);
   const status = summarize(resource, observed, traffic, versions, now);
   return { units: traffic.units, fronts: traffic.fronts, status };
 }

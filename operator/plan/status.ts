@@ -15,14 +15,14 @@ export function summarize(
   versions: VersionStatus[],
   now: string,
 ): ModelDeploymentStatus {
-  const { metadata, spec } = resource;
+  const { metadata } = resource;
   const { wanted, stable } = traffic;
   const front = observed.fronts[modelService(metadata.name)];
   const serving = stable === undefined ? undefined : observed.units[versionName(metadata.name, stable)];
   const isServing = (serving?.ready ?? 0) > 0;
   const target = versions.find(({ name }) => name === wanted);
-  const ready = sayReady({ target, stable, replicas: spec.replicas, isServing });
-  const failed = target?.lastFailure !== undefined;
+  const ready = sayReady({ target, stable, isServing });
+  const failed = failureNow(target) !== undefined;
   const said: Record<ConditionType, Said> = {
     Accepted: { status: 'True', reason: 'Accepted', message: 'The resource is valid.' },
     Ready: ready,
@@ -49,29 +49,32 @@ export function summarize(
 interface Situation {
   readonly target: VersionStatus | undefined;
   readonly stable: string | undefined;
-  readonly replicas: number;
   readonly isServing: boolean;
 }
 
-function sayReady({ target, stable, replicas, isServing }: Situation): Said {
+/** A version that is being loaded may have failed before: that is over. */
+const failureNow = (version: VersionStatus | undefined): VersionStatus['lastFailure'] =>
+  version?.state === 'Failed' || version?.state === 'Loaded' ? version.lastFailure : undefined;
+
+function sayReady({ target, stable, isServing }: Situation): Said {
   if (!target) return { status: 'False', reason: 'ServeUnknown', message: 'The version to serve is not declared.' };
-  const meanwhile = isServing && stable !== target.name ? ` Version ${stable} goes on serving.` : '';
-  if (target.lastFailure) {
-    const { reason, message } = target.lastFailure;
+  const who = stable === target.name ? 'What ran before' : `Version ${stable}`;
+  const meanwhile = isServing ? ` ${who} goes on serving.` : '';
+  const failure = failureNow(target);
+  if (failure) {
+    const { reason, message } = failure;
     const remedy = errors[reason as ErrorCode]?.remedy;
     return {
       status: 'False',
       reason,
-      message: `Version ${target.name}: ${message}. ${remedy ?? ''}${meanwhile}`.trim(),
+      message:
+        `Version ${target.name}: ${message}. ${remedy ?? ''}${target.state === 'Failed' ? meanwhile : ''}`.trim(),
     };
   }
-  if (target.state === 'Loaded' && target.ready >= replicas && stable === target.name) {
+  if (target.state === 'Loaded' && stable === target.name) {
     return { status: 'True', reason: 'Serving', message: `Version ${target.name} is loaded and takes the traffic.` };
   }
-  const what =
-    target.state === 'Loaded' && target.ready >= replicas
-      ? 'is loaded and about to take the traffic'
-      : 'is being loaded';
+  const what = target.state === 'Loaded' ? 'is loaded and about to take the traffic' : 'is being loaded';
   return { status: 'False', reason: 'Progressing', message: `Version ${target.name} ${what}.${meanwhile}` };
 }
 

@@ -1,7 +1,7 @@
 import { modelService, versionName } from '../../api/contract/names.ts';
 import { parseDuration } from '../../api/duration.ts';
 import { type ModelDeployment, type ModelVersion, wantedVersion } from '../../api/v1alpha1/model-deployment.ts';
-import type { Observed, Unit, UnitPlan } from './units.ts';
+import { type Observed, sameUnit, type Unit, type UnitPlan } from './units.ts';
 
 export interface Traffic extends UnitPlan {
   /** Version that `spec` wants to serve. */
@@ -28,7 +28,7 @@ export function planTraffic(resource: ModelDeployment, observed: Observed): Traf
   }
   // The old unit stays as it runs: its entry may be gone from the spec, and an edit must not disturb it now.
   const candidate = observed.units[next.name];
-  const ready = candidate?.state === 'Loaded' && candidate.ready >= next.replicas;
+  const ready = candidate?.state === 'Loaded' && sameUnit(candidate.unit, next);
   return {
     units: [serving.unit, next],
     fronts: [{ service, target: ready ? next.name : serving.unit.name }],

@@ -42,10 +42,17 @@ export interface Observed {
 
 export const nothingObserved: Observed = { units: {}, fronts: {} };
 
+/** Whether both are run by the same processes. A digest that has become known changes nothing for those that run. */
+export function sameUnit(a: Unit, b: Unit): boolean {
+  const comparable = ({ config: { resolvedSha256: _, ...config }, ...unit }: Unit) =>
+    JSON.stringify({ ...unit, config });
+  return comparable(a) === comparable(b);
+}
+
 export interface ObservedUnit {
   /** As it was applied last. */
   readonly unit: Unit;
-  /** Of the processes that run it as it was applied last. */
+  /** Of the processes that run it as it was applied last. Loaded: all of them, as many as the driver gives it. */
   readonly state: 'Loading' | 'Loaded' | 'Failed';
   /** Processes that are ready, whatever they were applied as. */
   readonly ready: number;

@@ -1,27 +1,38 @@
 import { versionName } from '../../api/contract/names.ts';
 import { errorMessage } from '../../api/errors.ts';
 import type { ModelDeployment, ModelVersion, VersionStatus } from '../../api/v1alpha1/model-deployment.ts';
-import type { Observed, ObservedUnit } from './units.ts';
+import { type Observed, type ObservedUnit, sameUnit, type UnitPlan } from './units.ts';
 
 /** The state of each declared version. */
 export function planVersions(
   { metadata, spec, status }: ModelDeployment,
   observed: Observed,
+  planned: UnitPlan,
   now: string,
 ): VersionStatus[] {
   return spec.versions.map((version) => {
-    const unit = observed.units[versionName(metadata.name, version.name)];
-    const before = status?.versions.find(({ name }) => name === version.name);
+    const name = versionName(metadata.name, version.name);
+    const unit = asPlanned(observed.units[name], planned, name);
+    const before = status?.versions.find((entry) => entry.name === version.name);
     const resolved = resolve(version, before, unit);
+    const state = unit?.state ?? 'Pending';
     const failure = failureOf(version, unit, resolved);
+    const lastFailure = failure ? withTime(failure, before, now) : state === 'Loaded' ? undefined : before?.lastFailure;
     return {
       name: version.name,
       ...(resolved && { resolved }),
-      state: unit?.state ?? 'Pending',
+      state,
       ready: unit?.ready ?? 0,
-      ...(failure && { lastFailure: withTime(failure, before, now) }),
+      ...(lastFailure && { lastFailure }),
     };
   });
+}
+
+/** What processes say of the unit as it is to be: what they say of another one, which they were started as, is not it. */
+function asPlanned(found: ObservedUnit | undefined, { units }: UnitPlan, name: string): ObservedUnit | undefined {
+  const unit = units.find((entry) => entry.name === name);
+  if (!found || !unit) return undefined;
+  return sameUnit(found.unit, unit) ? found : { unit, state: 'Loading', ready: found.ready };
 }
 
 /** Resolved once: what the version was when it was first loaded. A file that never loaded may still be mended. */

@@ -88,21 +88,20 @@ export class Batcher {
       throw new LevadaError('QueueFull', { found: this.#queuedRows, limit: maxQueuedRows });
     }
     if (joinable && count > maxBatchSize) return this.#submitParts(inputs, count, deadline, done);
-    const item: Item = {
-      inputs,
-      rows: count,
-      key: joinable ? rowKey(inputs) : '',
-      submitted: performance.now(),
-      deadline,
-      done,
+    const item = this.#enqueue(inputs, count, deadline, done);
+    return () => {
+      item.done = undefined;
     };
+  }
+
+  #enqueue(inputs: readonly Tensor[], count: number, deadline: number, done: Done): Item {
+    const key = this.#policy.joinable ? rowKey(inputs) : '';
+    const item: Item = { inputs, rows: count, key, submitted: performance.now(), deadline, done };
     this.#queue.push(item);
     this.#queuedRows += count;
     this.#sweep ??= setInterval(() => this.#expire(), sweepMs).unref();
     this.#schedule();
-    return () => {
-      item.done = undefined;
-    };
+    return item;
   }
 
   /** Resolves when nothing is queued and nothing runs. */
@@ -111,56 +110,42 @@ export class Batcher {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** One request that is larger than a batch: run in parts, answered when all are there. */
+  /**
+   * One request that is larger than a batch: run in parts, answered when all are there. The next part queues when the
+   * one before is done, so that smaller requests get their turn between two parts.
+   */
   #submitParts(inputs: readonly Tensor[], count: number, deadline: number, done: Done): () => void {
     const { maxBatchSize } = this.#policy;
     const parts: (readonly Tensor[])[] = [];
-    const withdraw: (() => void)[] = [];
-    let missing = Math.ceil(count / maxBatchSize);
-    let failed = false;
-    for (let part = 0; part * maxBatchSize < count; part++) {
-      const from = part * maxBatchSize;
+    const submitted = performance.now();
+    let item: Item;
+    const next = (from: number) => {
       const to = Math.min(count, from + maxBatchSize);
-      const item: Item = {
-        inputs: inputs.map((tensor) => rows(tensor, from, to)),
-        rows: to - from,
-        key: rowKey(inputs),
-        submitted: performance.now(),
-        deadline,
-        done: (error, outputs, row) => {
-          if (failed) return;
-          if (error) {
-            failed = true;
-            for (const cancel of withdraw) cancel();
-            done(error, [], 0);
-            return;
-          }
-          parts[part] = outputs.map((tensor) => rows(tensor, row, row + to - from));
-          if (--missing > 0) return;
-          done(
-            undefined,
-            (parts[0] ?? []).map((_, i) => concatRows(parts.map((p) => p[i] as Tensor))),
-            0,
-          );
-        },
-      };
-      withdraw.push(() => {
-        item.done = undefined;
+      const part = inputs.map((tensor) => rows(tensor, from, to));
+      item = this.#enqueue(part, to - from, deadline, (error, outputs, row) => {
+        if (error?.code === 'DeadlineExceeded') return done(deadlineError(submitted), [], 0);
+        if (error) return done(error, [], 0);
+        parts.push(outputs.map((tensor) => rows(tensor, row, row + to - from)));
+        if (to < count) return next(to);
+        let joined: Tensor[];
+        try {
+          joined = (parts[0] ?? []).map((_, i) => concatRows(parts.map((p) => p[i] as Tensor)));
+        } catch (thrown) {
+          return done(inferenceError(thrown), [], 0);
+        }
+        done(undefined, joined, 0);
       });
-      this.#queue.push(item);
-      this.#queuedRows += item.rows;
-    }
-    this.#sweep ??= setInterval(() => this.#expire(), sweepMs).unref();
-    this.#schedule();
+    };
+    next(0);
     return () => {
-      for (const cancel of withdraw) cancel();
+      item.done = undefined;
     };
   }
 
   #schedule(): void {
     if (this.#busy || this.#scheduled) return;
-    const { maxDelayMs, maxBatchSize } = this.#policy;
-    if (maxDelayMs > 0 && this.#queuedRows < maxBatchSize) {
+    const { joinable, maxDelayMs, maxBatchSize } = this.#policy;
+    if (joinable && maxDelayMs > 0 && this.#queuedRows < maxBatchSize) {
       this.#delay ??= setTimeout(() => this.#flushNow(), maxDelayMs);
       return;
     }
@@ -197,10 +182,12 @@ export class Batcher {
     const { joinable, maxBatchSize } = this.#policy;
     const batch: Item[] = [];
     const rest: Item[] = [];
+    const now = performance.now();
     let count = 0;
     for (const item of this.#queue) {
-      if (!item.done) {
+      if (!item.done || item.deadline <= now) {
         this.#queuedRows -= item.rows;
+        expire(item);
         continue;
       }
       const first = batch[0];
@@ -224,9 +211,11 @@ export class Batcher {
     this.#runStarted = performance.now();
     try {
       result = await this.#run(inputs);
+      if (this.#policy.joinable) checkRows(batch, result.outputs);
     } catch (error) {
-      if (batch.length > 1) for (const item of batch) await this.#runBatch([item]);
-      else finish(first, inferenceError(error), [], 0);
+      if (batch.length > 1) {
+        for (const item of batch) if (item.done) await this.#runBatch([item]);
+      } else finish(first, inferenceError(error), [], 0);
       return;
     }
     let row = 0;
@@ -237,14 +226,34 @@ export class Batcher {
     this.#observer.run(row, result.ms);
   }
 
-  /** Answers what is over its deadline, also what is being run. */
+  /** Answers what is over its deadline, also what is being run, and lets go of what nobody waits for. */
   #expire(): void {
     const now = performance.now();
-    for (const item of [...this.#queue, ...this.#inFlight]) {
-      if (item.deadline > now) continue;
-      finish(item, new LevadaError('DeadlineExceeded', { found: Math.round(now - item.submitted) }), [], 0);
+    let dead = 0;
+    for (const item of this.#queue) {
+      if (item.deadline <= now) expire(item);
+      if (!item.done) dead += item.rows;
     }
+    for (const item of this.#inFlight) if (item.deadline <= now) expire(item);
+    if (dead === 0) return;
+    this.#queue = this.#queue.filter(({ done }) => done);
+    this.#queuedRows -= dead;
   }
+}
+
+function expire(item: Item): void {
+  if (item.done) finish(item, deadlineError(item.submitted), [], 0);
+}
+
+const deadlineError = (submitted: number): LevadaError =>
+  new LevadaError('DeadlineExceeded', { found: Math.round(performance.now() - submitted) });
+
+/** The probe has seen a row out for each row in, but the number may depend on the data. */
+function checkRows(batch: readonly Item[], outputs: readonly Tensor[]): void {
+  let count = 0;
+  for (const item of batch) count += item.rows;
+  for (const { shape } of outputs)
+    if (shape[0] !== count) throw new Error(`it gave ${shape[0]} rows for ${count} rows of input`);
 }
 
 function inferenceError(error: unknown): LevadaError {

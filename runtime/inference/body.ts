@@ -27,7 +27,7 @@ export function readBody(req: IncomingMessage, done: (error: LevadaError | undef
     if (ended) return;
     ended = true;
     budget -= size;
-    if (error) req.pause();
+    if (error) chunks = first = undefined; // the listener stays, and with it whatever it refers to
     done(error, error ? Buffer.alloc(0) : chunks ? Buffer.concat(chunks, size) : (first ?? Buffer.alloc(0)));
   };
   req.on('data', (chunk: Buffer) => {

@@ -94,7 +94,10 @@ function tally(name: string, help: string, labelNames: [string, string], registr
   });
   return (a: string, b: string): void => {
     let inner = counts.get(a);
-    if (!inner) counts.set(a, (inner = new Map()));
+    if (!inner) {
+      inner = new Map();
+      counts.set(a, inner);
+    }
     inner.set(b, (inner.get(b) ?? 0) + 1);
   };
 }

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type ErrorCode, errorCodeOf, errors, LevadaError, messageOf } from '../../api/errors.ts';
 import type { Protocol } from './metrics.ts';
 import { PredictInvalid } from './protocol/simple.ts';
@@ -32,8 +32,34 @@ export function errorReply(protocol: Protocol, thrown: unknown): Reply {
 }
 
 /** @param close whether the connection ends with this answer */
-export function send(res: ServerResponse, { status, body, code }: Reply, version: string, close: boolean): void {
+export function send(res: ServerResponse, reply: Reply, version: string, close: boolean): void {
   if (res.headersSent || res.destroyed) return;
+  writeHead(res, reply, version, close);
+  res.end(reply.body);
+}
+
+/** Milliseconds for the rest of a body whose answer is there already. */
+const lingerMs = 2_000;
+
+/**
+ * Answers before the body has come to its end; the connection ends with it. The rest is read and thrown away for a
+ * while, because closing a socket that holds unread bytes resets it, and the client would never see the answer.
+ */
+export function sendEarly(req: IncomingMessage, res: ServerResponse, reply: Reply, version: string): void {
+  if (res.headersSent || res.destroyed) return;
+  writeHead(res, reply, version, true);
+  res.write(reply.body);
+  const end = () => {
+    clearTimeout(timer);
+    res.end();
+  };
+  const timer = setTimeout(end, lingerMs);
+  req.once('end', end);
+  req.once('close', end);
+  req.resume();
+}
+
+function writeHead(res: ServerResponse, { status, body, code }: Reply, version: string, close: boolean): void {
   const headers = [
     'content-type',
     'application/json',
@@ -48,5 +74,4 @@ export function send(res: ServerResponse, { status, body, code }: Reply, version
   }
   if (close) headers.push('connection', 'close');
   res.writeHead(status, headers);
-  res.end(body);
 }

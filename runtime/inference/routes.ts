@@ -3,7 +3,7 @@ import { LevadaError } from '../../api/errors.ts';
 import { show } from '../../api/rules.ts';
 import { readBody } from './body.ts';
 import type { Protocol } from './metrics.ts';
-import { errorReply, send } from './reply.ts';
+import { errorReply, send, sendEarly } from './reply.ts';
 import type { Answer, ModelService } from './service.ts';
 
 const defaultTimeoutMs = 30_000;
@@ -25,8 +25,8 @@ export function requestHandler(service: ModelService, closing: (req: IncomingMes
     let protocol: Protocol = req.url?.startsWith('/v2') ? 'oip' : 'simple';
     const fail = (error: unknown, counted: boolean) => {
       const reply = errorReply(protocol, error);
-      // A body that was not read to its end makes the connection unusable.
-      send(res, reply, version, !req.complete || closing(req));
+      if (req.complete || !hasBody(req)) send(res, reply, version, closing(req));
+      else sendEarly(req, res, reply, version);
       if (counted) service.metrics.request(protocol, reply.status, 0, reply.code);
     };
     let route: Route;
@@ -42,7 +42,6 @@ export function requestHandler(service: ModelService, closing: (req: IncomingMes
         return;
       }
     } catch (error) {
-      req.resume();
       if (error instanceof MethodError) res.setHeader('allow', error.allowed);
       fail(error instanceof MethodError ? error.error : error, req.method === 'POST');
       return;
@@ -63,6 +62,10 @@ export function requestHandler(service: ModelService, closing: (req: IncomingMes
     });
   };
 }
+
+/** At the time of its headers a request is never complete. */
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0';
 
 /** Carries what the `Allow` header says. */
 class MethodError extends Error {
@@ -156,8 +159,8 @@ function decode(segment: string | undefined): string | undefined {
 function requestTimeout({ headers }: IncomingMessage): number {
   const value = headers['x-request-timeout-ms'];
   if (value === undefined) return defaultTimeoutMs;
-  const ms = Number(value);
-  if (Number.isInteger(ms) && ms >= 1 && ms <= maxTimeoutMs) return ms;
+  const ms = typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : 0;
+  if (ms >= 1 && ms <= maxTimeoutMs) return ms;
   throw new LevadaError('InvalidInput', {
     field: 'x-request-timeout-ms',
     found: show(value),

@@ -67,6 +67,7 @@ export class ServingPort {
     const ended = new Promise<void>((resolve) => NetServer.prototype.close.call(server, () => resolve()));
     this.#ends.push(ended);
     await ended;
+    server.close(); // again, for the timer that looks for slow clients
     this.#closing.delete(server);
   }
 
@@ -83,9 +84,15 @@ export class ServingPort {
   }
 }
 
+/** Milliseconds that a client has to take what it is told when its connection is ended. */
+const lingerMs = 1_000;
+
 /** What Node's parser refuses: answered in the shape that it has before any protocol is known. */
 function answerClientError(error: Error & { code?: string }, socket: Socket): void {
-  if (!socket.writable) return;
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
   const status =
     error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
       ? '408 Request Timeout'
@@ -93,6 +100,9 @@ function answerClientError(error: Error & { code?: string }, socket: Socket): vo
         ? '431 Request Header Fields Too Large'
         : '400 Bad Request';
   const body = JSON.stringify({ error: status.slice(4) });
+  // A client that neither reads nor closes must not keep the socket.
+  const timer = setTimeout(() => socket.destroy(), lingerMs).unref();
+  socket.once('close', () => clearTimeout(timer));
   socket.end(
     `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\nconnection: close\r\n\r\n${body}`,
   );

@@ -7,10 +7,13 @@ import { type InferRequest, inferSerializer, modelMetadata, parseInfer } from '.
 import { type SimpleModel, simpleModel } from './protocol/simple.ts';
 import type { Tensor } from './tensors.ts';
 
-/** A run that has not ended by now never will; only the end of the process stops it. */
-const runTimeoutMs = 120_000;
-/** Loading and warm-up, likewise. */
-const loadTimeoutMs = 300_000;
+export interface ServiceTimeouts {
+  /** Milliseconds for loading and warm-up, and for one run. What takes longer never ends; only the process can. */
+  readonly loadMs: number;
+  readonly runMs: number;
+}
+
+export const defaultServiceTimeouts: ServiceTimeouts = { loadMs: 300_000, runMs: 120_000 };
 
 export interface Log {
   info(fields: object, message: string): void;
@@ -24,6 +27,7 @@ export interface ServiceOptions {
   readonly onStatus: (status: ModelServerStatus) => void;
   /** The process cannot go on: it is to end at once, and to be started anew. */
   readonly onFatal: (reason: string) => void;
+  readonly timeouts?: ServiceTimeouts;
 }
 
 interface Loaded {
@@ -59,11 +63,12 @@ export class ModelService {
   /** Loads the model. Never rejects: a model that cannot be loaded is a state. */
   async load(): Promise<void> {
     const { config } = this;
-    const { log, onFatal } = this.#options;
+    const { log, onFatal, timeouts = defaultServiceTimeouts } = this.#options;
     const start = performance.now();
     const timeout = setTimeout(
-      () => onFatal(`${config.path} was not ready after ${loadTimeoutMs / 1000} s`),
-      loadTimeoutMs,
+      () =>
+        onFatal(new LevadaError('ModelLoadTimeout', { path: config.path, seconds: timeouts.loadMs / 1000 }).message),
+      timeouts.loadMs,
     );
     try {
       const model = await loadModel(config, {
@@ -75,9 +80,12 @@ export class ModelService {
       this.#loaded = this.#serve(model);
       const ms = Math.round(performance.now() - start);
       log.info({ path: config.path, sha256: model.sha256, ms, threaded: model.threaded() }, 'model loaded');
-      this.#watchdog = setInterval(() => {
-        if (model.batcher.runningMs > runTimeoutMs) onFatal(`a run has not ended after ${runTimeoutMs / 1000} s`);
-      }, 5_000).unref();
+      this.#watchdog = setInterval(
+        () => {
+          if (model.batcher.runningMs > timeouts.runMs) onFatal(`a run has not ended after ${timeouts.runMs / 1000} s`);
+        },
+        Math.min(5_000, timeouts.runMs),
+      ).unref();
       this.#set({ state: 'Loaded', sha256: model.sha256 });
     } catch (error) {
       const code = errorCodeOf(error) ?? 'InternalError';

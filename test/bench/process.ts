@@ -28,6 +28,12 @@ export function killAll(): void {
   for (const child of running) child.kill('SIGKILL');
 }
 
+/** Has {@link killAll} know of a process that was started elsewhere. */
+export function track(child: ChildProcess): void {
+  running.add(child);
+  child.once('exit', () => running.delete(child));
+}
+
 /** Output goes to a file: a pipe would make this process work for every line that a server logs. */
 export function start(launch: Launch, options: { logPath: string; core?: number }): StartedProcess {
   const { command, args } = pinned(launch, options.core);

@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
-import { loadCore, pinned } from './process.ts';
+import { loadCore, pinned, track } from './process.ts';
 
 const script = fileURLToPath(new URL('wrk.lua', import.meta.url));
 
@@ -78,6 +78,7 @@ export async function runWrk(load: Load): Promise<LoadResult> {
     timeout: (seconds + 30) * 1000,
     killSignal: 'SIGKILL',
   });
+  track(child);
   let output = '';
   child.stdout.on('data', (chunk) => (output += chunk));
   child.stderr.on('data', (chunk) => (output += chunk));

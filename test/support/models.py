@@ -173,7 +173,8 @@ def clear_rows(estimator, fresh):
     chosen = np.flatnonzero(keep)[:ROWS]
     if len(chosen) < ROWS:
         raise SystemExit(f"only {len(chosen)} of the fresh rows are clear; {ROWS} are needed")
-    return {key: values[chosen] if isinstance(values, np.ndarray) else values.iloc[chosen] for key, values in fresh.items()}
+    pick = lambda values: values[chosen] if isinstance(values, np.ndarray) else values.iloc[chosen]
+    return {key: pick(values) for key, values in fresh.items()}
 
 
 def answers(estimator, rows, names):

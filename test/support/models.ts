@@ -48,7 +48,7 @@ export interface CasesFile {
 export async function trainModels(dir: string, seed: number): Promise<Manifest> {
   const python = await ensurePython('models', { onProgress: () => {} });
   const script = fileURLToPath(new URL('./models.py', import.meta.url));
-  const run = await runPython(python, ['-E', '-s', '-B', script, dir, String(seed)], { timeoutMs: 300_000 });
+  const run = await runPython(python, [script, dir, String(seed)], { timeoutMs: 300_000 });
   if (run.status !== 0) throw new Error(`${script} ${describeExit(run)}:\n${run.stderr.join('\n')}`);
   return JSON.parse(run.stdout) as Manifest;
 }

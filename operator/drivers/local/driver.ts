@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { errorCodeOf } from '../../../api/errors.ts';
+import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
 import { nothing, type ObservedFront, type ObservedUnit, type Unit, type UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { digestNow, signature } from './artifacts.ts';
@@ -9,8 +9,8 @@ import { type BoundSocket, bindSocket } from './sockets.ts';
 export interface LocalOptions extends Omit<GenerationOptions, 'changed'> {
   /** Processes of a unit: its `replicas`, or one. */
   readonly useReplicas: boolean;
-  /** Port of a service: one that was asked for, one that it had before, or none. */
-  readonly port: (service: string) => { port: number; fixed: boolean };
+  /** Port of a service of an owner: one that was asked for, one that it had before, or 0. */
+  readonly port: (owner: string, service: string) => { port: number; fixed: boolean };
   /** Milliseconds between two looks at the model files. */
   readonly pollMs: number;
   /** Something a person should know. */
@@ -33,7 +33,8 @@ interface LocalFront {
 }
 
 interface OwnerState {
-  plan: UnitPlan;
+  /** `undefined` while it is being applied, and after that has failed. */
+  plan: UnitPlan | undefined;
   readonly units: Map<string, LocalUnit>;
   readonly fronts: Map<string, LocalFront>;
 }
@@ -83,13 +84,14 @@ export class LocalDriver implements Driver {
   /** @throws LevadaError PortBusy when a port that was asked for cannot be had */
   async apply(owner: string, plan: UnitPlan): Promise<boolean> {
     const before = this.#owners.get(owner);
-    if (isDeepStrictEqual(before?.plan ?? nothing, plan)) return false;
-    const state: OwnerState = before ?? { plan: nothing, units: new Map(), fronts: new Map() };
+    if (isDeepStrictEqual(before ? before.plan : nothing, plan)) return false;
+    const state: OwnerState = before ?? { plan: undefined, units: new Map(), fronts: new Map() };
+    state.plan = undefined;
     this.#owners.set(owner, state);
     for (const { service, target } of plan.fronts) {
       const front = state.fronts.get(service);
       if (front) front.target = target;
-      else state.fronts.set(service, { socket: this.#bind(service), target, confirmed: undefined });
+      else state.fronts.set(service, { socket: this.#bind(owner, service), target, confirmed: undefined });
     }
     for (const unit of plan.units) await this.#applyUnit(owner, state, unit);
     state.plan = plan;
@@ -107,6 +109,16 @@ export class LocalDriver implements Driver {
     if (plan.units.length === 0) this.#owners.delete(owner);
     this.#settle(owner);
     return true;
+  }
+
+  /** Mounts lead elsewhere now: what has failed is tried again there, what starts later takes its model from there. */
+  remount(): void {
+    for (const { units } of this.#owners.values()) {
+      for (const local of units.values()) {
+        for (const generation of local.generations) generation.update(generation.unit);
+        local.signature = '';
+      }
+    }
   }
 
   async close(): Promise<void> {
@@ -132,9 +144,10 @@ export class LocalDriver implements Driver {
   async #applyUnit(owner: string, state: OwnerState, unit: Unit): Promise<void> {
     const existing = state.units.get(unit.name);
     const newest = existing?.generations.at(-1);
-    if (newest && isDeepStrictEqual(sameProcess(newest.unit), sameProcess(unit))) return newest.resolve(unit);
-    const local = existing ?? { socket: this.#bind(unit.name), generations: [], signature: '', artifactNow: undefined };
     const replicas = this.#options.useReplicas ? unit.replicas : 1;
+    if (newest?.runs(unit, replicas)) return newest.update(unit);
+    const socket = existing?.socket ?? this.#bind(owner, unit.name);
+    const local = existing ?? { socket, generations: [], signature: '', artifactNow: undefined };
     const generation = new Generation(unit, replicas, { ...this.#options, changed: () => this.#settle(owner) });
     // A generation that never became ready has nothing to lose.
     for (const old of local.generations.filter(({ ready }) => ready === 0)) this.#end(old);
@@ -143,9 +156,13 @@ export class LocalDriver implements Driver {
     local.signature = await signature(watchedPaths(generation));
   }
 
-  #bind(service: string): BoundSocket {
-    const { port, fixed } = this.#options.port(service);
+  #bind(owner: string, service: string): BoundSocket {
+    const { port, fixed } = this.#options.port(owner, service);
     try {
+      // The kernel lets a port be bound twice as long as no process listens on it.
+      if (this.#ports().includes(port)) {
+        throw new LevadaError('PortBusy', { port, service, detail: 'another service has it' });
+      }
       return bindSocket(service, port);
     } catch (error) {
       if (fixed || errorCodeOf(error) !== 'PortBusy') throw error;
@@ -153,6 +170,12 @@ export class LocalDriver implements Driver {
       this.#options.note(`port ${port}, which ${service} had before, is in use: it has ${socket.port} now`);
       return socket;
     }
+  }
+
+  #ports(): number[] {
+    return [...this.#owners.values()]
+      .flatMap(({ units, fronts }) => [...units.values(), ...fronts.values()])
+      .map(({ socket }) => socket.port);
   }
 
   /** Moves sockets to where they belong, as far as processes are ready, and ends what is not needed any more. */
@@ -206,7 +229,8 @@ export class LocalDriver implements Driver {
         const newest = local.generations.at(-1);
         if (!newest) continue;
         const now = await signature(watchedPaths(newest));
-        if (now === local.signature) continue;
+        // Nobody knows what is loaded while it is being loaded: looked at again.
+        if (now === local.signature || newest.observe().state === 'Loading') continue;
         local.signature = now;
         if (newest.observe().state === 'Failed') newest.retry();
         const digest = await digestNow(newest.config.path);
@@ -239,6 +263,3 @@ const watchedPaths = ({ config }: Generation): string[] => [
   config.path,
   ...(config.classNamesPath ? [config.classNamesPath] : []),
 ];
-
-/** What a process would do otherwise if it differed. A digest that has become known asks for no new process. */
-const sameProcess = ({ config: { resolvedSha256: _, ...config }, replicas }: Unit) => ({ config, replicas });

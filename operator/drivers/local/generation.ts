@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
@@ -78,6 +78,12 @@ export class Generation {
     return slot?.status ?? { state: 'Loading' };
   }
 
+  /** Whether `unit` asks for just these processes. A digest that has become known asks for no new ones. */
+  runs(unit: Unit, replicas: number): boolean {
+    const asked = ({ config: { resolvedSha256: _, ...config } }: Unit) => config;
+    return replicas === this.#slots.length && isDeepStrictEqual(asked(unit), asked(this.unit));
+  }
+
   /** Accepts connections on `socket`, in every process, also in those that are started later. */
   attach(name: string, socket: BoundSocket): void {
     if (this.#sockets.has(name)) return;
@@ -98,12 +104,20 @@ export class Generation {
     return this.#slots.every(({ listening }) => listening.has(name));
   }
 
-  /** What the version was resolved to is known now: processes that start later take nothing else. */
-  resolve(unit: Unit): void {
-    if (isDeepStrictEqual(this.unit, unit)) return;
+  /**
+   * For processes that start later: what the version was resolved to is known now, or a mount leads elsewhere.
+   * Those that run go on.
+   */
+  update(unit: Unit): void {
+    const config = localConfig(unit, this.#options);
+    if (isDeepStrictEqual([this.unit, this.config], [unit, config])) return;
     this.unit = unit;
-    this.config = localConfig(unit, this.#options);
-    this.#written = (this.#written ?? Promise.resolve()).then(() => this.#write());
+    this.config = config;
+    const write = () => this.#write();
+    this.#written = (this.#written ?? Promise.resolve()).then(write, write);
+    this.#written.catch(() => {
+      // The next process that starts says it.
+    });
   }
 
   /** Starts anew what has failed: its file is another one now. */
@@ -119,7 +133,7 @@ export class Generation {
   end(): Promise<void> {
     this.#ended ??= (async () => {
       for (const { timer } of this.#slots) clearTimeout(timer);
-      await this.#written;
+      await this.#written?.catch(() => {});
       await Promise.all(this.#slots.map(({ process }) => process?.drain()));
       await rm(this.#file, { force: true });
     })();
@@ -134,7 +148,7 @@ export class Generation {
     this.#written ??= this.#write();
     this.#written.then(
       () => {
-        if (this.#ended) return;
+        if (this.#ended !== undefined) return;
         this.#spawn(slot, loadAfterMs);
       },
       (error: Error) => {
@@ -146,7 +160,9 @@ export class Generation {
 
   async #write(): Promise<void> {
     await mkdir(this.#options.stateDir, { recursive: true, mode: 0o700 });
-    await writeFile(this.#file, JSON.stringify(this.config), { mode: 0o600 });
+    // Whole or not at all: a process may be reading it.
+    await writeFile(`${this.#file}.tmp`, JSON.stringify(this.config), { mode: 0o600 });
+    await rename(`${this.#file}.tmp`, this.#file);
   }
 
   #spawn(slot: Slot, loadAfterMs: number): void {
@@ -178,7 +194,7 @@ export class Generation {
   #died(slot: Slot, detail: string): void {
     const wasStable = slot.status.state === 'Loaded' && performance.now() - slot.loadedAt > stableMs;
     Object.assign(slot, { ...emptySlot(), crashes: (wasStable ? 0 : slot.crashes) + 1, lastExit: detail });
-    if (this.#ended) return;
+    if (this.#ended !== undefined) return;
     this.#options.log(this.unit.name, `the process died (${detail}); it is started again`);
     // It listens again soon, so that callers get an answer; a model that kills it is loaded later and later.
     slot.timer = setTimeout(
@@ -191,6 +207,7 @@ export class Generation {
   /** A failed process still answers health checks; the new one listens before the old one goes. */
   #replace(slot: Slot): void {
     const old = slot.process;
+    clearTimeout(slot.timer);
     Object.assign(slot, emptySlot());
     this.#start(slot, 0);
     void old?.drain();

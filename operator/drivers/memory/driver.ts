@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ObservedUnit, UnitPlan } from '../../plan/units.ts';
+import { type ObservedUnit, sameUnit, type UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 
 /** What loading a model comes to in memory, where there is none: `undefined` is a model that loads. */
@@ -19,15 +19,24 @@ export function memoryDriver(outcome: Outcome): Driver {
     states.set(key, { unit, state: 'Loading', ready: before?.ready ?? 0 });
     setImmediate(() => {
       const now = states.get(key);
-      if (closed || now?.unit !== unit) return;
+      if (closed || !now || !sameUnit(now.unit, unit)) return;
       const failure = outcome(unit.config.path);
       const sha256 = '0'.repeat(64);
       states.set(
         key,
-        failure ? { ...now, state: 'Failed', failure } : { unit, state: 'Loaded', ready: unit.replicas, sha256 },
+        failure
+          ? { ...now, state: 'Failed', failure }
+          : { unit: now.unit, state: 'Loaded', ready: unit.replicas, sha256 },
       );
       changed(owner);
     });
+  }
+
+  /** A digest that has become known. */
+  function remember(owner: string, unit: ObservedUnit['unit']): void {
+    const key = `${owner}/${unit.name}`;
+    const before = states.get(key);
+    if (before) states.set(key, { ...before, unit });
   }
 
   return {
@@ -51,7 +60,8 @@ export function memoryDriver(outcome: Outcome): Driver {
       plans.set(owner, plan);
       for (const unit of plan.units) {
         const old = before?.units.find(({ name }) => name === unit.name);
-        if (!isDeepStrictEqual(old, unit)) start(owner, unit);
+        if (!old || !sameUnit(old, unit)) start(owner, unit);
+        else remember(owner, unit);
       }
       for (const { name } of before?.units ?? []) {
         if (!plan.units.some((unit) => unit.name === name)) states.delete(`${owner}/${name}`);

@@ -2,10 +2,29 @@ import { isUtf8 } from 'node:buffer';
 import { LevadaError, messageOf } from '../../../api/errors.ts';
 import { datatypeInfo, type Tensor, type TensorInfo } from '../tensors.ts';
 
-/** Text of a body. @throws LevadaError InvalidJson when it is not UTF-8 */
+/** Deeper than any tensor: ONNX Runtime's and the protocols' objects together have some ten levels. */
+const maxDepth = 64;
+/** Bodies that are smaller cannot be deep enough to hurt. */
+const shallowBytes = 64 * 2 ** 10;
+
+/** Text of a body. @throws LevadaError InvalidJson when it is not UTF-8, or nested too deeply */
 export function bodyText(body: Buffer): string {
   if (!isUtf8(body)) throw new LevadaError('InvalidJson', { detail: 'it is not UTF-8' });
+  if (body.length > shallowBytes) checkDepth(body);
   return body.toString('utf8');
+}
+
+/** JSON.parse takes any depth, but ten times as long for it: seconds for a body of the largest size. */
+function checkDepth(body: Buffer): void {
+  let depth = 0;
+  for (let i = 0; i < body.length; i++) {
+    const byte = body[i];
+    if (byte === 0x22) {
+      for (i++; i < body.length && body[i] !== 0x22; i++) if (body[i] === 0x5c) i++;
+    } else if (byte === 0x5b || byte === 0x7b) {
+      if (++depth > maxDepth) throw new LevadaError('InvalidJson', { detail: `nested deeper than ${maxDepth}` });
+    } else if (byte === 0x5d || byte === 0x7d) depth--;
+  }
 }
 
 /** @throws LevadaError InvalidJson */

@@ -267,7 +267,7 @@ function fields(value: unknown, path: string, allowed: readonly string[]): Recor
   for (const name in object) if (!allowed.includes(name)) throw invalid(path, name, `the fields ${allowed.join(', ')}`);
   const { parameters } = object;
   if (parameters === undefined) return object;
-  if (typeof parameters !== 'object' || parameters === null)
+  if (typeof parameters !== 'object' || parameters === null || Array.isArray(parameters))
     throw invalid(`${path}.parameters`, parameters, 'a JSON object');
   for (const [name, parameter] of Object.entries(parameters)) {
     const binary =

@@ -205,15 +205,18 @@ function scoresAnswer(
   row: number,
   classNames: readonly string[] | undefined,
 ): string {
-  const width = tensor.shape[1] as number;
+  const width = tensor.shape[1] ?? 0;
   if (width === 1) return `{"prediction":${finite(tensor, info, row, 0)},"class_name":null}`;
   let best = 0;
   for (let i = 0; i < width; i++) if (finite(tensor, info, row, i) > finite(tensor, info, row, best)) best = i;
   return labelAnswer(best, classNames);
 }
 
-const valueAt = (tensor: Tensor, row: number, column: number): number | bigint | string =>
-  tensor.data[row * (tensor.shape[1] ?? 1) + column] as number | bigint | string;
+function valueAt(tensor: Tensor, row: number, column: number): number | bigint | string {
+  const value = tensor.data[row * (tensor.shape[1] ?? 1) + column];
+  if (value === undefined) throw new LevadaError('InferenceFailed', { detail: 'it gave no answer for this row' });
+  return value;
+}
 
 function finite(tensor: Tensor, { name }: TensorInfo, row: number, column: number): number {
   const value = valueAt(tensor, row, column) as number;

@@ -5,7 +5,7 @@ import { serverNames } from '../servers.ts';
 import { checkAnswers } from './answers.ts';
 import { type InferenceResults, inferenceBars } from './bars.ts';
 import { coldStartTable, measureColdStarts } from './cold-start.ts';
-import { measureSlowModel, slowModelProblems, slowModelTable } from './slow-model.ts';
+import { measureSlowModel, slowModelDoubts, slowModelProblems, slowModelTable } from './slow-model.ts';
 import { measureThroughput, throughputProblems, throughputTable } from './throughput.ts';
 
 const parts = ['answers', 'throughput', 'slow-model', 'cold-start'] as const;
@@ -42,7 +42,7 @@ export const inference: Benchmark = {
       ],
       verdicts: judge(inferenceBars, results),
       problems: [...problems, ...doubts.problems, ...(slowModel ? slowModelProblems(slowModel) : [])],
-      doubts: doubts.doubts,
+      doubts: [...doubts.doubts, ...(slowModel ? slowModelDoubts(slowModel) : [])],
     };
   },
 };

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
 import { type Context, root } from '../context.ts';
 import type { Options } from '../options.ts';
-import { freePort, ready, start } from '../process.ts';
+import { freePort, ready, start, track } from '../process.ts';
 import { usage } from '../procfs.ts';
 import { levadaLaunch } from '../servers.ts';
 import { percentile } from '../statistics.ts';
@@ -87,6 +87,7 @@ async function probe(url: string, seconds: number): Promise<Probes> {
     timeout: (seconds + 20) * 1000,
     killSignal: 'SIGKILL',
   });
+  track(child);
   let output = '';
   for await (const chunk of child.stdout) output += chunk;
   return JSON.parse(output) as Probes;
@@ -124,4 +125,12 @@ export function slowModelProblems({ alone, busy, health }: SlowModel): string[] 
     ...(failures > 0 ? [`slow model: ${failures} errors under load`] : []),
     ...(health.errors.length > 0 ? [`slow model: health probes failed: ${health.errors.join('; ')}`] : []),
   ];
+}
+
+/** A prober that was late itself measured the machine as well. */
+export function slowModelDoubts({ health }: SlowModel): string[] {
+  const late = health.sendDelayP99Ms;
+  return late > 2
+    ? [`slow model: other work held up the prober by ${figure(late)} ms (p99), which counts as latency`]
+    : [];
 }
