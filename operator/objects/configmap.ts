@@ -1,4 +1,4 @@
-import { type ModelServerConfig, modelServerConfig } from '../../api/contract/model-server.ts';
+import { type ModelServerConfig, modelServerConfig } from '../../api/contract/model-server.schema.ts';
 import { containerPorts } from '../../api/contract/names.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
-import { modelServerConfig } from '../../api/contract/model-server.ts';
+import { modelServerConfig } from '../../api/contract/model-server.schema.ts';
 import { apiVersion, limits, versionName } from '../../api/contract/names.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ModelVersionUnit, UnitPlan } from '../plan/units.ts';

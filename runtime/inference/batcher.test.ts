@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { errorCodeOf } from '../../api/errors.ts';
 import { Batcher, type BatchPolicy } from './batcher.ts';
 import type { RunResult } from './onnx.ts';
-import { elements, type Tensor } from './tensors.ts';
+import type { Tensor } from './tensors.ts';
 
 // The batcher takes any function as its model: here one whose runs the test ends when it likes. Real models run in
 // http.test.ts and load.test.ts.
@@ -17,6 +17,7 @@ const valuesOf = (t: Tensor | undefined): number[] => [...((t?.data ?? []) as Fl
 const doubled = ([input]: readonly Tensor[]): RunResult => ({
   outputs: [{ ...(input as Tensor), data: (input!.data as Float64Array).map((v) => v * 2) }],
   ms: 1,
+  cpuMs: 1,
 });
 
 interface Held {
@@ -330,7 +331,7 @@ describe('failures', () => {
   test('a run that gives another number of rows than it got is a failure, never a wrong answer', async () => {
     const positive = async ([input]: readonly Tensor[]): Promise<RunResult> => {
       const kept = valuesOf(input).filter((v) => v > 0);
-      return { outputs: [tensor(kept)], ms: 1 };
+      return { outputs: [tensor(kept)], ms: 1, cpuMs: 1 };
     };
     const batcher = new Batcher(positive, policy, { run: () => {} });
     const requests = [[1], [-2], [3]].map((values) => ask(batcher, values).answer);

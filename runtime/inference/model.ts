@@ -114,7 +114,7 @@ class Runner {
     }
     const result = await this.#session.run(inputs);
     if (!this.#threaded) {
-      this.#slowRuns = result.ms > inlineLimitMs ? this.#slowRuns + 1 : 0;
+      this.#slowRuns = result.cpuMs > inlineLimitMs ? this.#slowRuns + 1 : 0;
       if (this.#slowRuns === slowRunsToMove) void this.#prepareThread();
     }
     return result;

@@ -45,7 +45,7 @@ export async function probe(session: Session, maxBatchSize: number, path: string
   const full = found.make(joinable ? maxBatchSize : 1, 1);
   const times: number[] = [];
   for (let i = 0; i < 3; i++) {
-    times.push((await session.run(full)).ms);
+    times.push((await session.run(full)).ms); // the least of a few: others' load does not count
   }
   return { joinable, runMs: Math.min(...times), notes };
 }

@@ -71,6 +71,9 @@ export const datatypes = {
   BYTES: { ort: 'string', create: Array as unknown as DataConstructor, class: 'string', min: 0, max: 0 },
 } satisfies Record<string, DatatypeInfo>;
 
+/** Whether ONNX Runtime gets a string as it is: it ends strings at NUL, and has UTF-8, not UTF-16. */
+export const isPlainString = (value: string): boolean => !value.includes('\0') && value.isWellFormed();
+
 export type Datatype = keyof typeof datatypes;
 export const datatypeInfo = (datatype: Datatype): DatatypeInfo => datatypes[datatype];
 

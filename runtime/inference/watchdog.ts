@@ -27,7 +27,7 @@ export function watchEventLoop(limitMs: number): () => void {
     Atomics.notify(beats, 0);
   };
   const timer = setInterval(beat, limitMs / 4).unref();
-  const worker = new Worker(look, { eval: true, workerData: { beats, limitMs, graceMs } });
+  const worker = new Worker(look, { eval: true, execArgv: [], workerData: { beats, limitMs, graceMs } });
   worker.unref();
   return () => {
     clearInterval(timer);

@@ -113,7 +113,7 @@ export const post = (url: string, body: unknown, headers: Record<string, string>
   call(url, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
-    body: typeof body === 'string' || body instanceof Uint8Array ? (body as BodyInit) : JSON.stringify(body),
+    body: typeof body === 'string' || body instanceof Uint8Array ? (body as string) : JSON.stringify(body),
   });
 
 export interface RawConnection {

@@ -197,6 +197,9 @@ export class LocalDriver implements Driver {
     const local = state.units.get(front.target);
     const generation = local && active(local);
     if (!generation) return;
+    const before = front.confirmed === front.target ? undefined : state.units.get(front.confirmed ?? '');
+    // It was ready when it was chosen, and has died since: what serves goes on.
+    if (!generation.allReady && before?.generations.some(({ ready }) => ready > 0)) return;
     generation.attach(service, front.socket);
     if (!generation.isListening(service)) return;
     front.confirmed = front.target;

@@ -8,6 +8,7 @@ import {
   allocate,
   type Datatype,
   datatypeInfo,
+  isPlainString,
   showShape,
   type Tensor,
   type TensorData,
@@ -239,7 +240,8 @@ const writers: Record<'float' | 'int' | 'bigint' | 'exactBigint' | 'bool' | 'str
     (data as Uint8Array)[offset] = value ? 1 : 0;
   },
   string(data, offset, value, _datatype, field, index) {
-    if (typeof value !== 'string') throw invalid(`${field}[${index}]`, value, 'a string');
+    if (typeof value !== 'string' || !isPlainString(value))
+      throw invalid(`${field}[${index}]`, value, 'a string without NUL and lone surrogates');
     (data as string[])[offset] = value;
   },
 };

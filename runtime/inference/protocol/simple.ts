@@ -3,7 +3,7 @@
  * with pydantic does, so that clients of one need not change: 422 and `detail` for whatever is wrong in the body.
  */
 import { LevadaError } from '../../../api/errors.ts';
-import { allocate, datatypeInfo, elements, type Tensor, type TensorInfo } from '../tensors.ts';
+import { allocate, datatypeInfo, elements, isPlainString, type Tensor, type TensorInfo } from '../tensors.ts';
 import type { Signature } from './oip.ts';
 
 /** One entry of FastAPI's `detail`. */
@@ -132,6 +132,8 @@ function write(
 ): Wrong | undefined {
   if (kind === 'string') {
     if (typeof value !== 'string') return { type: 'string_type', msg: 'Input should be a valid string' };
+    if (!isPlainString(value))
+      return { type: 'string_unicode', msg: 'Input should be a valid string, without NUL and lone surrogates' };
     data[index] = value;
     return undefined;
   }

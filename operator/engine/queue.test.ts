@@ -1,0 +1,126 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { KeyedQueue } from './queue.ts';
+
+beforeEach(() => void vi.useFakeTimers());
+afterEach(() => void vi.useRealTimers());
+
+/** Work that ends when it is told to, and a record of what happened. */
+function setUp() {
+  const started: string[] = [];
+  const open = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
+  const failures: Array<[string, string, number]> = [];
+  const work = (key: string) =>
+    new Promise<void>((resolve, reject) => {
+      expect(open.has(key), `two workers of ${key}`).toBe(false);
+      started.push(key);
+      open.set(key, { resolve, reject });
+    });
+  const queue = new KeyedQueue(work, {
+    firstMs: 100,
+    maxMs: 400,
+    failed: (key, error, nextMs) => failures.push([key, String(error), nextMs]),
+  });
+  const end = async (key: string, error?: string) => {
+    const entry = open.get(key);
+    open.delete(key);
+    if (error === undefined) entry?.resolve();
+    else entry?.reject(new Error(error));
+    await vi.advanceTimersByTimeAsync(0);
+  };
+  return { queue, started, failures, end };
+}
+
+describe('KeyedQueue', () => {
+  it('works on a key once, however often it is added meanwhile, and then once more', async () => {
+    const { queue, started, end } = setUp();
+    for (let i = 0; i < 5; i++) queue.add('a');
+    expect(started).toEqual(['a']);
+    await end('a');
+    expect(started).toEqual(['a', 'a']);
+    await end('a');
+    expect(started).toEqual(['a', 'a']);
+    queue.add('a');
+    expect(started).toEqual(['a', 'a', 'a']);
+    await end('a');
+  });
+
+  it('works on different keys at the same time', async () => {
+    const { queue, started, end } = setUp();
+    queue.add('a');
+    queue.add('b');
+    expect(started).toEqual(['a', 'b']);
+    await end('b');
+    await end('a');
+  });
+
+  it('tries what fails again, later and later up to a limit, and from the beginning after a success', async () => {
+    const { queue, started, failures, end } = setUp();
+    queue.add('a');
+    for (const wait of [100, 200, 400, 400]) {
+      const count = started.length;
+      await end('a', 'no');
+      expect(failures.at(-1)).toEqual(['a', 'Error: no', wait]);
+      await vi.advanceTimersByTimeAsync(wait - 1);
+      expect(started).toHaveLength(count);
+      await vi.advanceTimersByTimeAsync(1);
+      expect(started).toHaveLength(count + 1);
+    }
+    await end('a');
+    queue.add('a');
+    await end('a', 'no');
+    expect(failures.at(-1)).toEqual(['a', 'Error: no', 100]);
+  });
+
+  it('does not wait with a key that is added anew, and tries it once', async () => {
+    const { queue, started, end } = setUp();
+    queue.add('a');
+    await end('a', 'no');
+    queue.add('a');
+    expect(started).toHaveLength(2);
+    await end('a');
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(started).toHaveLength(2);
+  });
+
+  it('drops the second try where the key was added while it failed, and has succeeded since', async () => {
+    const { queue, started, end } = setUp();
+    queue.add('a');
+    queue.add('a');
+    await end('a', 'no');
+    expect(started).toHaveLength(2);
+    await end('a');
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(started).toHaveLength(2);
+  });
+
+  it('does not hold up other keys by one that fails', async () => {
+    const { queue, started, end } = setUp();
+    queue.add('a');
+    await end('a', 'no');
+    queue.add('b');
+    await end('b');
+    expect(started).toEqual(['a', 'b']);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(started).toEqual(['a', 'b', 'a']);
+    await end('a');
+  });
+
+  it('when it is closed, ends what it is at and takes nothing more', async () => {
+    const { queue, started, end } = setUp();
+    queue.add('waits');
+    await end('waits', 'no');
+    queue.add('a');
+    queue.add('a');
+    let closed = false;
+    const closing = queue.close().then(() => {
+      closed = true;
+    });
+    queue.add('b');
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(closed).toBe(false);
+    await end('a', 'no');
+    await closing;
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(started).toEqual(['waits', 'a']);
+  });
+});

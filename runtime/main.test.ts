@@ -1,0 +1,205 @@
+import { Agent, request } from 'node:http';
+import { createServer } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  call,
+  fixture,
+  iris,
+  post,
+  rawConnection,
+  type Served,
+  type ServerProcess,
+  serve,
+  serverConfig,
+  startProcess,
+  until,
+} from '../test/support/serve.ts';
+
+const started: { close(): Promise<void> }[] = [];
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((process) => process.close()));
+});
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function start(path: string, args: readonly string[] = []): Promise<ServerProcess> {
+  const ports = { serving: await freePort(), admin: await freePort() };
+  const process = await startProcess(serverConfig(path), ports, args);
+  started.push(process);
+  return process;
+}
+
+const ok = (url: string): Promise<boolean> =>
+  call(url).then(
+    ({ status }) => status === 200,
+    () => false,
+  );
+const ready = (process: ServerProcess) => until(() => ok(`http://127.0.0.1:${process.admin}/readyz`));
+
+const features = JSON.stringify({ features: [5.1, 3.5, 1.4, 0.2] });
+
+/** Clients that ask without a pause on connections that they keep, until {@link stop}. */
+function load(port: number, clients: number) {
+  const agent = new Agent({ keepAlive: true, maxSockets: clients });
+  const failures: string[] = [];
+  let answered = 0;
+  let stopped = false;
+  const ask = () =>
+    new Promise<boolean>((resolve) => {
+      const req = request({ port, host: '127.0.0.1', path: '/predict', method: 'POST', agent }, (res) => {
+        let text = '';
+        res.on('data', (chunk) => {
+          text += chunk;
+        });
+        res.on('end', () => {
+          if (res.statusCode === 200 && text.includes('"prediction":0')) answered++;
+          else failures.push(`${res.statusCode} ${text}`);
+          resolve(true);
+        });
+        res.on('error', (error) => {
+          failures.push(`half an answer: ${error.message}`);
+          resolve(true);
+        });
+      });
+      req.on('error', (error: NodeJS.ErrnoException) => {
+        // A connection that is refused was never accepted: another process has the port by then.
+        const refused = error.code === 'ECONNREFUSED';
+        if (!refused) failures.push(`${error.code} ${error.message}, ${req.reusedSocket ? 'kept' : 'new'} connection`);
+        resolve(!refused);
+      });
+      req.end(features);
+    });
+  const all = Promise.all(
+    Array.from({ length: clients }, async () => {
+      while (!stopped && (await ask())) {}
+    }),
+  ).then(() => agent.destroy());
+  return {
+    failures,
+    answered: () => answered,
+    ended: all,
+    async stop() {
+      stopped = true;
+      await all;
+    },
+  };
+}
+
+describe('the end of a process', () => {
+  test.each(['SIGTERM', 'SIGINT'] as const)('%s under load: no request fails, exit code 0', async (signal) => {
+    const server = await start(iris(2));
+    await ready(server);
+    const clients = load(server.serving, 16);
+    await until(() => clients.answered() > 500);
+    server.child.kill(signal);
+    expect(await server.exit()).toEqual({ code: 0, signal: null });
+    await clients.ended;
+    expect(clients.failures).toEqual([]);
+    expect(clients.answered()).toBeGreaterThan(500);
+    expect(server.log.map(({ msg }) => msg)).toEqual(['model loaded', 'draining', 'drained']);
+  });
+
+  test('what is in hand is answered first: a slow run, and a body that is on its way', async () => {
+    const server = await start(fixture('slow'));
+    await ready(server);
+    const body = JSON.stringify({
+      inputs: [{ name: 'X', shape: [640, 4], datatype: 'FP32', data: Array(2560).fill(2) }],
+    });
+    const late = await rawConnection(server.serving);
+    late.socket.write(`POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n{`);
+    const long = post(`http://127.0.0.1:${server.serving}/v2/models/m/infer`, body);
+    const metric = /^levada_inference_batch_size_count.* [1-9]/m;
+    await until(async () => metric.test((await call(`http://127.0.0.1:${server.admin}/metrics`)).text));
+    server.child.kill('SIGTERM');
+    await until(() => server.log.some(({ msg }) => msg === 'draining'));
+    expect((await call(`http://127.0.0.1:${server.admin}/readyz`)).status).toBe(503);
+    expect((await call(`http://127.0.0.1:${server.admin}/livez`)).status).toBe(200);
+    expect((await call(`http://127.0.0.1:${server.admin}/status`)).json.draining).toBe(true);
+    late.socket.write(body.slice(1));
+    expect((await long).json.outputs[0].shape).toEqual([640, 1]);
+    expect(await late.ended()).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*connection: close\r\n/i);
+    expect(await server.exit()).toEqual({ code: 0, signal: null });
+  });
+
+  test('SIGTERM while it loads a model that never ends its warm-up: exit code 0', async () => {
+    const server = await start(fixture('endless'));
+    await until(() => ok(`http://127.0.0.1:${server.admin}/livez`));
+    await until(async () => 'sha256' in (await call(`http://127.0.0.1:${server.admin}/status`)).json);
+    server.child.kill('SIGTERM');
+    expect(await server.exit()).toEqual({ code: 0, signal: null });
+  });
+});
+
+describe('a model that never ends', () => {
+  test('in its warm-up: health answers, and the process ends when its time is over, saying why', async () => {
+    const server = await start(fixture('endless'), ['--load-timeout-ms', '1500']);
+    await until(() => ok(`http://127.0.0.1:${server.serving}/health`));
+    expect((await call(`http://127.0.0.1:${server.serving}/health`)).json.status).toBe('loading');
+    expect(await server.exit()).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(server.log.at(-1)).toMatchObject({ level: 60, reason: expect.stringMatching(/was not ready after 1.5 s/) });
+  });
+
+  test('in a run in its thread: the process ends when the time of a run is over', async () => {
+    const server = await start(fixture('slow'), ['--run-timeout-ms', '200']);
+    await ready(server);
+    const body = { inputs: [{ name: 'X', shape: [64, 4], datatype: 'FP32', data: Array(256).fill(2) }] };
+    const url = `http://127.0.0.1:${server.serving}/v2/models/m/infer`;
+    // A model whose run is long enough for the time-out: quick machines need several.
+    void Promise.allSettled(Array.from({ length: 50 }, () => post(url, body)));
+    expect(await server.exit()).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(server.log.at(-1)).toMatchObject({ level: 60, reason: 'a run has not ended after 0.2 s' });
+  });
+});
+
+test('--load-after-ms: there, answering, and loading only later', async () => {
+  const server = await start(iris(2), ['--load-after-ms', '400']);
+  await until(() => ok(`http://127.0.0.1:${server.serving}/health`));
+  expect((await call(`http://127.0.0.1:${server.admin}/readyz`)).status).toBe(503);
+  await ready(server);
+  expect((await call(`http://127.0.0.1:${server.serving}/health`)).json.status).toBe('ok');
+});
+
+describe('listening sockets come and go', () => {
+  const inProcess = async (): Promise<Served> => {
+    const served = await serve(serverConfig(iris(2)));
+    started.push(served);
+    return served;
+  };
+
+  test('release() under load: no request fails, other sockets go on', async () => {
+    const { serving, port } = await inProcess();
+    const second = await serving.listen('second', { host: '127.0.0.1', port: 0 });
+    const [leaving, staying] = [load(port, 16), load(second, 4)];
+    await until(() => leaving.answered() > 300 && staying.answered() > 100);
+    await serving.release('serving');
+    await leaving.ended;
+    const before = staying.answered();
+    await until(() => staying.answered() > before + 100);
+    await staying.stop();
+    expect([leaving.failures, staying.failures]).toEqual([[], []]);
+  });
+
+  test('release() lets an idle connection ask once more', async () => {
+    const { serving, port } = await inProcess();
+    const client = await rawConnection(port);
+    const get = 'GET /health HTTP/1.1\r\nhost: x\r\n\r\n';
+    client.socket.write(get);
+    await client.until((text) => text.endsWith('}'));
+    const released = serving.release('serving');
+    client.socket.write(get);
+    expect(await client.ended()).toMatch(/keep-alive[^]*"ok"[^]*connection: close[^]*"ok"/i);
+    await released;
+  });
+
+  test('a socket name that is not there, and one that is released twice', async () => {
+    const { serving } = await inProcess();
+    await serving.release('nobody');
+    await Promise.all([serving.release('serving'), serving.release('serving')]);
+  });
+});
