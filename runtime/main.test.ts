@@ -123,7 +123,7 @@ describe('the end of a process', () => {
     expect((await call(`http://127.0.0.1:${server.admin}/status`)).json.draining).toBe(true);
     late.socket.write(body.slice(1));
     expect((await long).json.outputs[0].shape).toEqual([640, 1]);
-    expect(await late.ended()).toMatch(/^HTTP\/1.1 200 OK\r\n[^]*connection: close\r\n/i);
+    expect(await late.ended()).toMatch(/^HTTP\/1.1 200 OK\r\n[\s\S]*connection: close\r\n/i);
     expect(await server.exit()).toEqual({ code: 0, signal: null });
   });
 
@@ -193,7 +193,7 @@ describe('listening sockets come and go', () => {
     await client.until((text) => text.endsWith('}'));
     const released = serving.release('serving');
     client.socket.write(get);
-    expect(await client.ended()).toMatch(/keep-alive[^]*"ok"[^]*connection: close[^]*"ok"/i);
+    expect(await client.ended()).toMatch(/keep-alive[\s\S]*"ok"[\s\S]*connection: close[\s\S]*"ok"/i);
     await released;
   });
 

@@ -46,9 +46,11 @@ Exit codes: 0 written, 1 it cannot be converted or the answers differ (nothing i
         onProgress: printNote,
       });
       if (format === 'json') return printJson(report);
-      print(`${report.output}: ${report.estimator}, sha256 ${report.sha256}`);
+      const { output: written, estimator, sha256, rowsCompared, rowsFrom, rowsDiffering, ties, maxAbsDiff } = report;
+      print(`${written}: ${estimator}, sha256 ${sha256}`);
       print(
-        `${report.rowsCompared} rows compared with scikit-learn: ${report.labelMismatches} labels differ, largest difference ${report.maxAbsDiff}`,
+        `${rowsCompared} rows (${rowsFrom}) compared with scikit-learn: ${rowsDiffering} differ, ` +
+          `${ties} are ties between two classes, largest difference ${maxAbsDiff}`,
       );
     });
 }

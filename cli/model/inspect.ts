@@ -2,10 +2,10 @@ import { Command, Option } from 'commander';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import { readArtifact } from '../../runtime/inference/artifact.ts';
 import { openSession } from '../../runtime/inference/onnx.ts';
+import { type OnnxFile, readOnnxFile } from '../../runtime/inference/onnx-file.ts';
 import { showShape, type TensorInfo } from '../../runtime/inference/tensors.ts';
 import { print, printJson } from '../output.ts';
 import { formatTable } from '../table.ts';
-import { type OnnxFile, readOnnxFile } from './onnx-file.ts';
 
 export function inspectCommand(): Command {
   return new Command('inspect')

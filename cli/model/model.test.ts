@@ -43,6 +43,7 @@ describe('levada model inspect', () => {
     [`${fixtures}/garbage`, 'ModelInvalid'],
     [`${fixtures}/truncated`, 'ModelInvalid'],
     [`${fixtures}/zipmap`, 'ModelUnsupported'],
+    [`${fixtures}/external-data`, 'ModelUnsupported'],
   ])('%s: %s', async (file, code) => {
     await expect(run(inspectCommand(), file)).rejects.toMatchObject({ code });
   });

@@ -355,11 +355,15 @@ describe('failures', () => {
         fc.boolean(),
         async (mix, maxBatchSize, joinable) => {
           let most = 0;
-          const batcher = new Batcher(guilty, { ...policy, maxBatchSize, joinable }, {
-            run: (rows) => {
-              most = Math.max(most, rows);
+          const batcher = new Batcher(
+            guilty,
+            { ...policy, maxBatchSize, joinable },
+            {
+              run: (rows) => {
+                most = Math.max(most, rows);
+              },
             },
-          });
+          );
           const asked = [];
           for (const { values, width, turns } of mix) {
             for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));

@@ -28,6 +28,7 @@ export interface Session {
  * @throws LevadaError ModelInvalid, ModelUnsupported
  */
 export async function openSession(bytes: Uint8Array, path: string, threads: number): Promise<Session> {
+  await refuseExternalData(bytes, path);
   const session = await create(bytes, path, threads);
   const inputs = tensorInfos(session.inputMetadata, 'input', path);
   const outputs = tensorInfos(session.outputMetadata, 'output', path);
@@ -58,6 +59,24 @@ export async function openSession(bytes: Uint8Array, path: string, threads: numb
     },
     close: () => session.release(),
   };
+}
+
+/**
+ * Tensors in other files are refused: ONNX Runtime would read them from the working directory, and no digest covers them.
+ * Such a file holds the word "location"; only then is it worth loading what reads the file in full.
+ */
+async function refuseExternalData(bytes: Uint8Array, path: string): Promise<void> {
+  if (!Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).includes('location')) return;
+  const { hasExternalData } = await import('./onnx-file.ts');
+  let external: boolean;
+  try {
+    external = hasExternalData(bytes);
+  } catch {
+    return; // not a protobuf message: ONNX Runtime says so
+  }
+  if (!external) return;
+  const detail = 'its tensors are in other files; export it as one file (onnx.save with save_as_external_data=False)';
+  throw new LevadaError('ModelUnsupported', { path, detail });
 }
 
 async function create(bytes: Uint8Array, path: string, threads: number): Promise<ort.InferenceSession> {
@@ -99,7 +118,11 @@ function toOrt({ datatype, shape, data }: Tensor): ort.Tensor {
   const tensor = new ort.Tensor(datatypeInfo(datatype).ort as 'float32', data as Float32Array, shape as number[]);
   // The native part takes a Float16Array for an empty one. It wants the bits, which the constructor would convert.
   if (data instanceof Float16Array) {
-    (tensor as unknown as { cpuData: Uint16Array }).cpuData = new Uint16Array(data.buffer, data.byteOffset, data.length);
+    (tensor as unknown as { cpuData: Uint16Array }).cpuData = new Uint16Array(
+      data.buffer,
+      data.byteOffset,
+      data.length,
+    );
   }
   return tensor;
 }

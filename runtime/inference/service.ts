@@ -106,7 +106,7 @@ export class ModelService {
   predict(body: Buffer, timeoutMs: number, answer: Answer): () => void {
     const { model, simple } = this.#ready();
     if (simple instanceof LevadaError) throw simple;
-    const inputs = simple.parse(parseJson(bodyText(body)));
+    const inputs = simple.parse(body.length === 0 ? undefined : parseJson(bodyText(body)));
     return model.batcher.submit(inputs, simple.rows, performance.now() + timeoutMs, (error, outputs, row) => {
       if (error) answer(error, '');
       else respond(answer, () => simple.answer(outputs, row));

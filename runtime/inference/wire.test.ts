@@ -72,7 +72,12 @@ describe('a bad inference request is answered with its code and names the field'
     ['string dimension', of({ shape: ['1', 2] }), 'InvalidInput', 'inputs[0].shape[0]: found "1"'],
     ['empty shape', of({ shape: [] }), 'WrongShape', 'inputs[0].shape'],
     ['huge dimension', of({ shape: [2 ** 52, 2] }), 'WrongShape', 'at most'],
-    ['infinite dimension', '{"inputs":[{"name":"a","datatype":"FP32","shape":[1e999,2]}]}', 'InvalidInput', 'shape[0]: found Infinity'],
+    [
+      'infinite dimension',
+      '{"inputs":[{"name":"a","datatype":"FP32","shape":[1e999,2]}]}',
+      'InvalidInput',
+      'shape[0]: found Infinity',
+    ],
     ['product overflow', of({ shape: [2 ** 31, 2 ** 31, 2 ** 31] }), 'WrongShape', 'inputs[0].shape'],
     ['a thousand dimensions', of({ shape: Array(1000).fill(1) }), 'InvalidInput', 'a list of 1000'],
     ['fewer elements than the shape', of({ shape: [2, 2] }), 'WrongShape', 'inputs[0].data: found shape 2 elements'],
@@ -196,10 +201,12 @@ describe('headers, paths and methods', () => {
     expect([reply.status, reply.error, reply.headers.get('allow')]).toEqual([405, 'MethodNotAllowed', allow]);
   });
 
-  test.each(['/v2/models/%6D/infer', '/v2/models/m/versions/v1/infer', '/v2/models/m/infer?x=1', '/v2/models/m/infer/'])(
-    'POST %s works',
-    async (path) => expect((await post(two.url + path, { inputs: [a, b] })).status).toBe(200),
-  );
+  test.each([
+    '/v2/models/%6D/infer',
+    '/v2/models/m/versions/v1/infer',
+    '/v2/models/m/infer?x=1',
+    '/v2/models/m/infer/',
+  ])('POST %s works', async (path) => expect((await post(two.url + path, { inputs: [a, b] })).status).toBe(200));
 
   test.each([
     ['/health', { status: 'ok', model_loaded: true }],
@@ -238,7 +245,7 @@ describe('headers, paths and methods', () => {
     client.socket.write('GET /nowhere HTTP/1.1\r\nhost: x\r\n\r\nGET /v2 HTTP/1.1\r\nhost: x\r\n\r\n');
     expect(await client.until((text) => text.includes('extensions'))).not.toContain('onnection: close');
     client.socket.write('POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}');
-    expect(await client.ended()).toMatch(/404 Not Found\r\n[^]*connection: close/);
+    expect(await client.ended()).toMatch(/404 Not Found\r\n[\s\S]*connection: close/);
   });
 });
 
@@ -246,7 +253,12 @@ describe('deep nesting', () => {
   test.each(['/predict', '/v2/models/m/infer'])('%s: 10 MB of brackets, open and closed', async (path) => {
     const depth = 5 * 2 ** 20;
     for (const text of ['['.repeat(2 * depth), '['.repeat(depth) + ']'.repeat(depth)]) {
-      for (const body of [text, `{"features":${text}}`, `{"inputs":${text}}`, `{"id":"x","parameters":{"a":${text}}}`]) {
+      for (const body of [
+        text,
+        `{"features":${text}}`,
+        `{"inputs":${text}}`,
+        `{"id":"x","parameters":{"a":${text}}}`,
+      ]) {
         const start = performance.now();
         const { status, text: answer } = await post(regression.url + path, body);
         expect(status).toBe(path === '/predict' ? 422 : 400);
@@ -270,23 +282,25 @@ describe('deep nesting', () => {
 describe('large bodies', () => {
   const size = 50 * 2 ** 20;
   const upload = (path: string, headers: Record<string, string | number>) =>
-    new Promise<{ status: number | undefined; error: unknown; connection: unknown; sent: boolean }>((resolve, reject) => {
-      const req = httpRequest(two.url + path, { method: 'POST', headers, agent: false }, (res) => {
-        res.resume();
-        res.once('close', () => {
-          const { 'x-levada-error': error, connection } = res.headers;
-          resolve({ status: res.statusCode, error, connection, sent: req.writableFinished });
+    new Promise<{ status: number | undefined; error: unknown; connection: unknown; sent: boolean }>(
+      (resolve, reject) => {
+        const req = httpRequest(two.url + path, { method: 'POST', headers, agent: false }, (res) => {
+          res.resume();
+          res.once('close', () => {
+            const { 'x-levada-error': error, connection } = res.headers;
+            resolve({ status: res.statusCode, error, connection, sent: req.writableFinished });
+          });
         });
-      });
-      req.once('error', reject);
-      const chunk = Buffer.alloc(2 ** 16, ' ');
-      let left = size / chunk.length;
-      const write = () => {
-        while (left-- > 0) if (!req.write(chunk)) return void req.once('drain', write);
-        req.end();
-      };
-      write();
-    });
+        req.once('error', reject);
+        const chunk = Buffer.alloc(2 ** 16, ' ');
+        let left = size / chunk.length;
+        const write = () => {
+          while (left-- > 0) if (!req.write(chunk)) return void req.once('drain', write);
+          req.end();
+        };
+        write();
+      },
+    );
 
   test.each([
     ['with Content-Length', { 'content-length': size }],

@@ -110,22 +110,33 @@ describe('the answer', () => {
     [undefined, [sum, product]],
     [[], [sum, product]],
     [[{ name: 'product' }], [product]],
-    [[{ name: 'product' }, { name: 'sum', parameters: { binary_data: false } }], [product, sum]],
+    [
+      [{ name: 'product' }, { name: 'sum', parameters: { binary_data: false } }],
+      [product, sum],
+    ],
   ])('outputs %j', async (outputs, expected) => {
     const { json } = await infer({ outputs });
     expect(json).toEqual({ model_name: 'm', model_version: 'v1', outputs: expected });
   });
 
-  test.each(['', 'x', 'ü "quoted" \\ \n', '__proto__', 'a'.repeat(10_000), '\u2028\u0000'])('echoes the id %j', async (id) => {
-    const { json } = await infer({ id, parameters: { whatever: 1 } });
-    expect([json.id, json.outputs[0].data]).toEqual([id, [4, 6]]);
-  });
+  test.each(['', 'x', 'ü "quoted" \\ \n', '__proto__', 'a'.repeat(10_000), '\u2028\u0000'])(
+    'echoes the id %j',
+    async (id) => {
+      const { json } = await infer({ id, parameters: { whatever: 1 } });
+      expect([json.id, json.outputs[0].data]).toEqual([id, [4, 6]]);
+    },
+  );
 
   test('has no id where none was sent', async () => expect('id' in (await infer({})).json).toBe(false));
 });
 
 test.each(['a\0b', '\ud800'])('the string %j is refused: ONNX Runtime would change it', async (odd) => {
-  const body = names.map((name) => ({ name, datatype: name, shape: [1, 2], data: JSON.parse(`[${[zero(name), zero(name)]}]`) }));
+  const body = names.map((name) => ({
+    name,
+    datatype: name,
+    shape: [1, 2],
+    data: JSON.parse(`[${[zero(name), zero(name)]}]`),
+  }));
   const bytes = body.find(({ name }) => name === 'BYTES')!;
   bytes.data = ['ok', odd];
   const { status, error, json } = await post(`${all.url}/v2/models/m/infer`, { inputs: body });

@@ -74,6 +74,8 @@ function featureCount(inputs: readonly TensorInfo[]): number {
 }
 
 function readFeatures(body: unknown, count: number): unknown[] {
+  if (body === undefined)
+    throw new PredictInvalid([{ type: 'missing', loc: ['body'], msg: 'Field required', input: null }]);
   if (typeof body !== 'object' || body === null || Array.isArray(body)) {
     const msg = 'Input should be a valid dictionary or object to extract fields from';
     throw new PredictInvalid([{ type: 'model_attributes_type', loc: ['body'], msg, input: echo(body) }]);
@@ -143,9 +145,10 @@ function write(
     return undefined;
   }
   if (typeof value !== 'number') {
-    return kind === 'float'
-      ? { type: 'float_type', msg: 'Input should be a valid number' }
-      : { type: 'int_type', msg: 'Input should be a valid integer' };
+    const [type, noun] = kind === 'float' ? ['float', 'number'] : ['int', 'integer'];
+    return typeof value === 'string'
+      ? { type: `${type}_parsing`, msg: `Input should be a valid ${noun}, strings are not parsed` }
+      : { type: `${type}_type`, msg: `Input should be a valid ${noun}` };
   }
   if (kind === 'float') {
     data[index] = value;
@@ -182,7 +185,13 @@ function answerer(outputs: readonly TensorInfo[], classNames: readonly string[] 
     shape.length === 1 || (shape.length === 2 && (shape[1] === 1 || shape[1] === -1));
   const kindOf = ({ datatype }: TensorInfo) => datatypeInfo(datatype).class;
   const label = outputs.findIndex((o) => kindOf(o) !== 'float' && perRow(o));
-  if (label >= 0) return (tensors, row) => labelAnswer(valueAt(tensors[label] as Tensor, row, 0), classNames);
+  if (label >= 0)
+    return (tensors, row) => {
+      const tensor = tensors[label] as Tensor;
+      if ((tensor.shape[1] ?? 1) !== 1)
+        throw new LevadaError('SimpleApiUnsupported', { detail: `it gives ${tensor.shape[1]} labels a row` });
+      return labelAnswer(valueAt(tensor, row, 0), classNames);
+    };
   const scores = outputs.findIndex((o) => kindOf(o) === 'float' && o.shape.length === 2 && o.shape[1] !== 1);
   if (scores >= 0)
     return (tensors, row) => scoresAnswer(tensors[scores] as Tensor, outputs[scores] as TensorInfo, row, classNames);

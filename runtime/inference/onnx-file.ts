@@ -14,6 +14,43 @@ export interface OnnxFile {
   metadata: Record<string, string>;
 }
 
+/**
+ * Whether tensors of the model are in other files, which ONNX Runtime would read from the working directory: those are
+ * covered by no digest.
+ *
+ * @throws Error where the bytes are not a protobuf message
+ */
+export function hasExternalData(bytes: Uint8Array): boolean {
+  return tensorsOutside(bytes, modelFields);
+}
+
+type Kind = 'graph' | 'node' | 'attribute' | 'tensor' | 'sparse' | 'function' | 'training';
+/** Which fields of a message hold messages that may hold tensors; `outside` is TensorProto.external_data. */
+const nested: Record<Kind, Record<number, Kind | 'outside'>> = {
+  graph: { 1: 'node', 5: 'tensor', 15: 'sparse' },
+  node: { 5: 'attribute' },
+  attribute: { 5: 'tensor', 6: 'graph', 10: 'tensor', 11: 'graph', 22: 'sparse', 23: 'sparse' },
+  sparse: { 1: 'tensor', 2: 'tensor' },
+  function: { 7: 'node', 11: 'attribute' },
+  training: { 1: 'graph', 2: 'graph' },
+  tensor: { 13: 'outside' },
+};
+const modelFields: Record<number, Kind> = { 7: 'graph', 20: 'training', 25: 'function' };
+
+/** As deep as the file nests messages; ONNX Runtime's own reader gives up at 100. */
+function tensorsOutside(bytes: Uint8Array, fields: Record<number, Kind | 'outside'>, depth = 0): boolean {
+  if (depth > 200) return true;
+  const reader = Reader.create(bytes);
+  while (reader.pos < reader.len) {
+    const tag = reader.uint32();
+    const kind = fields[tag >>> 3];
+    if (kind === 'outside') return true;
+    if (kind === undefined || (tag & 7) !== 2) reader.skipType(tag & 7);
+    else if (tensorsOutside(reader.bytes(), nested[kind], depth + 1)) return true;
+  }
+  return false;
+}
+
 type Fields = Record<number, (reader: Reader) => void>;
 
 /** @throws Error where the bytes are not a protobuf message */
