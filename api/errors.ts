@@ -247,12 +247,6 @@ const wireErrors = define({
     message: 'the model is not ready: {detail}',
     remedy: 'Try again after Retry-After. `levada status NAME` says what is wrong.',
   },
-  Draining: {
-    outcome: 'retry',
-    http: 503,
-    message: 'this process is shutting down',
-    remedy: 'Try again; another process answers.',
-  },
   QueueFull: {
     outcome: 'retry',
     http: 429,

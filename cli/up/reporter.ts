@@ -66,6 +66,8 @@ function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDepl
     },
     close() {
       clearInterval(timer);
+      // It shows what runs: nothing does.
+      update.clear();
       update.done();
     },
   };

@@ -86,6 +86,7 @@ export interface Reply {
   readonly headers: Headers;
   readonly text: string;
   /** Parsed body. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies of every form
   readonly json: any;
   /** The registered code. */
   readonly error: string | null;

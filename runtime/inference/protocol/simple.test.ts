@@ -10,7 +10,16 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { ensurePython } from '../../../cli/python.ts';
 import { exportIris } from '../../../hack/export-iris.ts';
 import { requirePython } from '../../../test/support/models.ts';
-import { call, fixture, iris, post, type Served, serve, serverConfig } from '../../../test/support/serve.ts';
+import {
+  call,
+  fixture,
+  iris,
+  post,
+  type Reply,
+  type Served,
+  serve,
+  serverConfig,
+} from '../../../test/support/serve.ts';
 import { type Datatype, datatypes, type Tensor, type TensorInfo } from '../tensors.ts';
 import { PredictInvalid, simpleModel } from './simple.ts';
 
@@ -20,7 +29,10 @@ const served = new Map<string, Promise<Served>>();
 const server = (path: string, names?: string[]): Promise<Served> => {
   const key = JSON.stringify([path, names]);
   let found = served.get(key);
-  if (!found) served.set(key, (found = serve(serverConfig(path, names && { classNames: names }))));
+  if (!found) {
+    found = serve(serverConfig(path, names && { classNames: names }));
+    served.set(key, found);
+  }
   return found;
 };
 afterAll(async () => {
@@ -217,7 +229,7 @@ describe('beside the FastAPI service that it stands in for', () => {
   }, 180_000);
 
   /** Status, and the answer or what is wrong where; messages and echoed input may be worded otherwise. */
-  function outcome({ status, json }: { status: number; json: any }): unknown {
+  function outcome({ status, json }: Reply): unknown {
     if (!Array.isArray(json?.detail)) return [status, json];
     return [
       status,
