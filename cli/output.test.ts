@@ -25,6 +25,7 @@ describe('toYaml', () => {
           values.map((entry) => JSON.parse(JSON.stringify(entry))),
         );
       }),
+      { examples: [[[{ a: { '<<': 0 }, b: '<<' }]]] },
     );
   });
 });

@@ -37,12 +37,19 @@ export function toYaml(values: readonly object[]): string {
 const quotedOnly = /^\s|[ \t](?:\n|$)|\n\n$|[\t\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ufeff]/;
 
 function yamlDocument(value: object): string {
-  const document = new Document(value, { version: '1.1', aliasDuplicateObjects: false });
+  const document = new Document(value, {
+    version: '1.1',
+    aliasDuplicateObjects: false,
+    // Objects have no merge keys; the library would write a plain << for a string.
+    customTags: (tags) => tags.filter((tag) => typeof tag === 'string' || !tag.tag.endsWith(':merge')),
+  });
   visit(document, {
     Scalar(_, node) {
       // The library quotes what its own YAML 1.1 would misread; kubectl's misreads more, 0o17 for one.
       const text = node.value;
-      if (typeof text === 'string' && (plainScalar(text) !== text || quotedOnly.test(text))) node.type = 'QUOTE_DOUBLE';
+      const misread =
+        typeof text === 'string' && (text === '<<' || plainScalar(text) !== text || quotedOnly.test(text));
+      if (misread) node.type = 'QUOTE_DOUBLE';
     },
   });
   const escaped = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;

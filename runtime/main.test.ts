@@ -127,12 +127,30 @@ describe('the end of a process', () => {
     expect(await server.exit()).toEqual({ code: 0, signal: null });
   });
 
-  test('SIGTERM while it loads a model that never ends its warm-up: exit code 0', async () => {
+  test('SIGTERM while it loads a model that never ends its warm-up: the process ends all the same', async () => {
     const server = await start(fixture('endless'));
     await until(() => ok(`http://127.0.0.1:${server.admin}/livez`));
     await until(async () => 'sha256' in (await call(`http://127.0.0.1:${server.admin}/status`)).json);
     server.child.kill('SIGTERM');
-    expect(await server.exit()).toEqual({ code: 0, signal: null });
+    // An orderly exit waits for native code.
+    expect(await server.exit()).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(server.log.at(-1)?.['msg']).toBe('drained');
+  });
+
+  test('SIGTERM during a run that outlasts the time to drain: the process does not wait for its end', async () => {
+    const server = await start(fixture('slow'), ['--drain-timeout-ms', '100']);
+    await ready(server);
+    const body = { inputs: [{ name: 'X', shape: [64, 4], datatype: 'FP32', data: Array(256).fill(2) }] };
+    const requests = Array.from({ length: 15 }, () =>
+      post(`http://127.0.0.1:${server.serving}/v2/models/m/infer`, body),
+    );
+    const all = Promise.allSettled(requests);
+    const metric = /^levada_inference_batch_size_count.* [1-9]/m;
+    await until(async () => metric.test((await call(`http://127.0.0.1:${server.admin}/metrics`)).text));
+    server.child.kill('SIGTERM');
+    expect(await server.exit()).toEqual({ code: null, signal: 'SIGKILL' });
+    expect(server.log.at(-1)?.['msg']).toBe('the time to drain is over');
+    await all;
   });
 });
 

@@ -31,6 +31,8 @@ const { values } = parseArgs({
     /** The process ends when loading, or one run, takes longer: nothing else stops a model that never ends. */
     'load-timeout-ms': { type: 'string', default: String(defaultServiceTimeouts.loadMs) },
     'run-timeout-ms': { type: 'string', default: String(defaultServiceTimeouts.runMs) },
+    /** What is in hand is given up after this time. */
+    'drain-timeout-ms': { type: 'string', default: String(drainTimeoutMs) },
   },
 });
 const config = JSON.parse(await readFile(values.config, 'utf8')) as ModelServerConfig; // checked by who wrote it
@@ -57,6 +59,7 @@ const service = new ModelService(config, {
   timeouts,
 });
 const port = new ServingPort(service, defaultTimeouts);
+const drainMs = Number(values['drain-timeout-ms']);
 let draining = false;
 
 async function drain(why: string): Promise<void> {
@@ -64,14 +67,16 @@ async function drain(why: string): Promise<void> {
   draining = true;
   log.info({ why }, 'draining');
   setTimeout(() => {
-    log.warn({ ms: drainTimeoutMs }, 'the time to drain is over');
-    port.destroy();
-    process.exit(1);
-  }, drainTimeoutMs).unref();
+    log.warn({ ms: drainMs }, 'the time to drain is over');
+    // Not an orderly exit: that would wait for the run that has held up the drain.
+    process.kill(process.pid, 'SIGKILL');
+  }, drainMs).unref();
   await port.drain();
   await service.idle();
   await service.close();
   log.info('drained');
+  // An orderly exit would wait for a model that is being loaded in native code, for ever if that never ends.
+  if (service.status.state === 'Loading') process.kill(process.pid, 'SIGKILL');
   process.exit(0);
 }
 

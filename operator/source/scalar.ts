@@ -38,5 +38,5 @@ function integerOf(digits: string): number | undefined {
 /** A number that is too large for a double stays text. */
 function floatOf(digits: string): number | undefined {
   const value = float.test(digits) ? Number(digits) : Number.NaN;
-  return Number.isFinite(value) ? value : undefined;
+  return Number.isFinite(value) ? value + 0 : undefined; // -0 becomes 0, as it does in Go's JSON
 }
