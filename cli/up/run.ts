@@ -88,7 +88,8 @@ export class UpRun {
     this.#driver = new LocalDriver({
       stateDir: unitsFolder,
       mapPath: (path) => mountedPath(path, this.#loaded.local),
-      env: { ...process.env, NODE_ENV: 'production' },
+      // The compiled code is kept, as Python keeps its own: later starts are quicker.
+      env: { NODE_COMPILE_CACHE: resolve(stateFolder, 'compile-cache'), ...process.env, NODE_ENV: 'production' },
       useReplicas: options.replicas,
       pollMs: pollArtifactsMs,
       port: (owner, service) => this.#portOf(owner, service),
