@@ -75,8 +75,7 @@ async function firstPrediction(run: UpRun, url: string): Promise<void> {
   if (prediction !== row.v1.prediction || name !== expected.classNames[row.v1.prediction]) {
     throw new Error(`the answer to ${body} was ${response.status} ${text}; scikit-learn says ${row.v1.prediction}`);
   }
-  run.line(
-    `
+  const journey = `
 A flower, classified by a random forest of 100 trees:
 
   POST ${url}/predict  ${body}
@@ -89,6 +88,6 @@ Try next:
   curl ${url}/v2/models/iris
   npx levada status iris                  what runs, its addresses and metrics
   edit ${example}/iris.yaml: serve: v2    switches to the other model, without a failed request
-`,
-  );
+`;
+  for (const line of journey.split('\n')) run.line(line);
 }
