@@ -12,7 +12,7 @@ const sources = ['api', 'operator', 'runtime', 'cli'].flatMap((folder) =>
     .filter((entry) => entry.isFile() && /\.(ts|mjs|py)$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))
     .filter((path) => !/node_modules|testdata|\.test\.ts$|conformance\.ts$/.test(path))
-    .filter((path) => path !== join(import.meta.dirname, 'errors.ts'))
+    .filter((path) => !path.startsWith(join(import.meta.dirname, 'errors')))
     .map((path) => ({ path: path.slice(root.length + 1), text: readFileSync(path, 'utf8') })),
 );
 

@@ -14,8 +14,11 @@ export const modelService = (model: string): string => model;
 /** Service, Deployment and unit of one version. */
 export const versionName = (model: string, version: string): string => `${model}-${version}`;
 
-/** Names become Services, which are DNS-1035 labels of at most 63 characters: `<model>-<version>`. */
-export const limits = { resourceName: 40, versionName: 20 } as const;
+/** Service of an http source, and unit of a source or step: `<pipeline>-<part>`. */
+export const partName = (pipeline: string, part: string): string => `${pipeline}-${part}`;
+
+/** Names become Services, which are DNS-1035 labels of at most 63 characters: `<model>-<version>`, `<pipeline>-<part>`. */
+export const limits = { resourceName: 40, versionName: 20, partName: 20 } as const;
 export const dns1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 export const dnsLabel = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 

@@ -1,4 +1,5 @@
-import { errorGroups, type Outcome } from '../errors.ts';
+import type { Outcome } from '../errors/definition.ts';
+import { errorGroups } from '../errors.ts';
 import { code, generatedNote, page, prose, table } from './markdown.ts';
 
 interface Definition {

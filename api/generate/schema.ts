@@ -23,6 +23,7 @@ export interface Schema {
   propertyNames?: Schema;
   anyOf?: Schema[];
   'x-kubernetes-int-or-string'?: boolean;
+  'x-kubernetes-preserve-unknown-fields'?: boolean;
   'x-kubernetes-list-type'?: string;
   'x-kubernetes-list-map-keys'?: string[];
   'x-kubernetes-validations'?: Validation[];
@@ -51,6 +52,7 @@ const keywords: ReadonlyArray<keyof Schema> = [
   'maxItems',
   'maxProperties',
   'x-kubernetes-int-or-string',
+  'x-kubernetes-preserve-unknown-fields',
   'x-kubernetes-list-type',
   'x-kubernetes-list-map-keys',
   'anyOf',

@@ -11,8 +11,8 @@ import {
   type YAMLMap,
 } from 'yaml';
 import type { ErrorCode, ErrorParams } from '../../api/errors.ts';
+import type { Path } from '../../api/path.ts';
 import { show } from '../../api/rules.ts';
-import type { Path } from './path.ts';
 import { plainScalar } from './scalar.ts';
 import { scalarText } from './schema.ts';
 

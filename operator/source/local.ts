@@ -2,8 +2,8 @@ import { isAbsolute, join, posix, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
 import { LevadaError, type Problem, problem } from '../../api/errors.ts';
+import { formatPath } from '../../api/path.ts';
 import { show } from '../../api/rules.ts';
-import { formatPath } from './path.ts';
 import { checkSchema, type SourceOf } from './schema.ts';
 
 /** Name of the file beside resources that says what only a laptop needs. */

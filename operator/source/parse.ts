@@ -1,8 +1,8 @@
 import { apiVersion, group, modelService, resourceKey, versionName } from '../../api/contract/names.ts';
 import { type Problem, problem } from '../../api/errors.ts';
+import { formatPath, parsePath, valueAt } from '../../api/path.ts';
 import { member, show } from '../../api/rules.ts';
 import { type ModelDeployment, modelDeployment, modelDeploymentRules } from '../../api/v1alpha1/model-deployment.ts';
-import { formatPath, parsePath, valueAt } from './path.ts';
 import { checkSchema, type SourceOf } from './schema.ts';
 
 const kind = 'ModelDeployment';

@@ -1,8 +1,8 @@
 import type * as z from 'zod';
 import { dns1035, dnsLabel } from '../../api/contract/names.ts';
 import { type ErrorCode, type Problem, problem } from '../../api/errors.ts';
+import { formatPath, type Path, valueAt } from '../../api/path.ts';
 import { show } from '../../api/rules.ts';
-import { formatPath, type Path, valueAt } from './path.ts';
 
 /** The text of the unquoted scalar at a path, where the value comes from a file: `yes` where the value is `true`. */
 export type SourceOf = (path: Path) => string | undefined;

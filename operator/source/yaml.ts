@@ -10,9 +10,9 @@ import {
   type YAMLMap,
 } from 'yaml';
 import { type Problem, problem } from '../../api/errors.ts';
+import { formatPath, type Path, parsePath } from '../../api/path.ts';
 import { member } from '../../api/rules.ts';
 import { convert, isMerge, mergeSources, sourceText, type Targets } from './convert.ts';
-import { formatPath, type Path, parsePath } from './path.ts';
 import type { SourceOf } from './schema.ts';
 import { type Refuse, tokens } from './tokens.ts';
 

@@ -1,0 +1,104 @@
+/**
+ * What the operator hands to the runtime for the parts of one pipeline, and the topology that their messages travel on.
+ * Durations are milliseconds. Expressions and templates are text, as the user wrote them (api/language compiles them).
+ */
+
+/** A type of event, with the JSON Schema of its data where it has one. */
+export interface EventDeclaration {
+  readonly type: string;
+  readonly schema?: Readonly<Record<string, unknown>>;
+}
+
+/** An http source: takes JSON bodies, makes an event of each, answers when the event is safe. */
+export interface HttpSourceConfig {
+  readonly kind: 'http-source';
+  /** `namespace/name`. */
+  readonly pipeline: string;
+  readonly name: string;
+  readonly emits: EventDeclaration;
+  readonly method: 'POST' | 'PUT' | 'PATCH';
+  readonly path: string;
+  /** Templates by field of the body. */
+  readonly assign: Readonly<Record<string, unknown>>;
+  /** `body` is a template; absent: `{"id": …}`. */
+  readonly response: { readonly status: number; readonly body?: unknown };
+}
+
+/** What a consumer does with a message. */
+export type StepAction =
+  /** Also a `container` step: the local driver or the pod knows its address by name. */
+  | { readonly kind: 'http'; readonly url: string; readonly timeoutMs: number }
+  | {
+      readonly kind: 'model';
+      /** Name of the model: also that of its Service. */
+      readonly ref: string;
+      readonly url: string;
+      /** Templates by input of the model. */
+      readonly inputs: Readonly<Record<string, unknown>>;
+      readonly output?: string;
+      readonly timeoutMs: number;
+    }
+  | { readonly kind: 'transform'; readonly value: string }
+  | {
+      readonly kind: 'fanout';
+      readonly urls: string;
+      readonly concurrency: number;
+      readonly perOrigin: number;
+      readonly timeoutMs: number;
+      readonly attempts: number;
+      readonly maxBytes: number;
+      readonly maxRedirects: number;
+      readonly privateNetworks: 'Allow' | 'Deny';
+      readonly output?: string;
+    }
+  /** An `event` source: gives the event on under another type. */
+  | { readonly kind: 'relay' };
+
+export interface RetryPolicy {
+  readonly maxAttempts: number;
+  readonly initialMs: number;
+  readonly factor: number;
+  readonly maxMs: number;
+}
+
+/** A step, or an `event` source: takes messages from the queue of its name. */
+export interface ConsumerConfig {
+  readonly kind: 'consumer';
+  /** `namespace/name`. */
+  readonly pipeline: string;
+  /** Name of the step or source: also that of its queue. */
+  readonly name: string;
+  readonly when?: string;
+  readonly action: StepAction;
+  readonly emits: readonly EventDeclaration[];
+  readonly retry: RetryPolicy;
+  /** `key` is an expression; absent: the event's source, id and replay. */
+  readonly idempotency?: { readonly key?: string; readonly retentionMs: number };
+  readonly concurrency: number;
+}
+
+/** The queues of a pipeline, and what each of them gets. */
+export interface Topology {
+  /** `namespace/name`: names the exchange. */
+  readonly pipeline: string;
+  readonly queues: readonly QueueSpec[];
+}
+
+export interface QueueSpec {
+  /** Name of the step: logical, whatever a broker calls the queue. */
+  readonly name: string;
+  /** What is copied into it. Empty: it gets nothing more, and is being emptied. */
+  readonly bindings: readonly Binding[];
+}
+
+export interface Binding {
+  /** `namespace/name` of the pipeline that emits. */
+  readonly pipeline: string;
+  readonly type: string;
+}
+
+/** CloudEvents `source` of what a part of a pipeline emits. */
+export const eventSource = (pipeline: string, part: string): string => `/${pipeline}/${part}`;
+
+/** Bytes of one message, and of one body or reply that becomes one: what RabbitMQ 4 takes by default. */
+export const maxMessageBytes = 16 * 1024 * 1024;
