@@ -36,11 +36,11 @@ export function members(value: unknown): unknown[] {
   return Array.isArray(value) ? value : [];
 }
 
-/** A value as an error message shows it: JSON, bounded in length. */
+/** A value as an error message shows it: JSON, bounded in length, without the user and password of a URL. */
 export function show(value: unknown, limit = 80): string {
   let text: string;
   if (value === undefined) text = 'nothing';
-  else if (typeof value === 'string') text = JSON.stringify(value.slice(0, limit + 1));
+  else if (typeof value === 'string') text = JSON.stringify(value.replace(/:\/\/\S*@/, '://…@').slice(0, limit + 1));
   else if (Array.isArray(value)) text = value.length === 0 ? 'an empty list' : `a list of ${value.length}`;
   else if (typeof value === 'object' && value !== null) text = 'a map';
   else text = String(value);

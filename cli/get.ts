@@ -1,10 +1,10 @@
 import { Command, Option } from 'commander';
 import { LevadaError } from '../api/errors.ts';
 import { show } from '../api/rules.ts';
+import { kinds } from '../api/v1alpha1/resource.ts';
 import { localResources } from './local-run.ts';
 import { print, printJson, toYaml } from './output.ts';
-import { modelHeader, modelRow } from './rows.ts';
-import { formatTable } from './table.ts';
+import { formatResources } from './rows.ts';
 import type { LocalResource } from './up/admin.ts';
 
 interface Flags {
@@ -15,7 +15,7 @@ export function getCommand(): Command {
   return new Command('get')
     .summary('list what runs')
     .description('Lists the resources that `levada up` runs from this folder, as kubectl get does on a cluster.')
-    .argument('[name]', 'only this resource')
+    .argument('[name]', 'only this resource: orders, or eventpipeline/orders where two kinds share a name')
     .addOption(
       new Option('-o, --output <format>', 'how to print').choices(['table', 'wide', 'json', 'yaml']).default('table'),
     )
@@ -38,21 +38,24 @@ Exit codes: 0 printed, 1 nothing runs or nothing has that name, 2 wrong usage.`,
         else print(toYaml([flat(value)]).trimEnd());
         return;
       }
-      const wide = output === 'wide';
-      const now = new Date();
-      print(
-        formatTable(
-          modelHeader(wide),
-          found.map(({ resource }) => modelRow(resource, wide, now)),
-        ),
-      );
+      const resources = found.map(({ resource }) => resource);
+      print(formatResources(resources, output === 'wide', new Date()) || 'nothing runs');
     });
 }
 
-/** @throws LevadaError UnknownResource */
+/**
+ * @param name of the resource, or `kind/name`
+ * @throws LevadaError UnknownResource, Usage when several have the name
+ */
 export function findResource(all: readonly LocalResource[], name: string): LocalResource {
-  const found = all.find(({ resource }) => resource.metadata.name === name);
-  if (found) return found;
+  const fullName = ({ resource }: LocalResource) => `${kinds[resource.kind].crd.singular}/${resource.metadata.name}`;
+  const found = all.filter((entry) => [entry.resource.metadata.name, fullName(entry)].includes(name));
+  if (found.length > 1) {
+    throw new LevadaError('Usage', {
+      detail: `several resources have the name ${name}: ${found.map(fullName).join(', ')}`,
+    });
+  }
+  if (found[0]) return found[0];
   const allowed = all.map(({ resource }) => resource.metadata.name).join(', ') || 'none runs';
   throw new LevadaError('UnknownResource', { found: show(name), allowed });
 }

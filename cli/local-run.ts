@@ -1,5 +1,5 @@
 import { LevadaError, messageOf } from '../api/errors.ts';
-import type { LocalResource } from './up/admin.ts';
+import type { AdminRequest, LocalResource } from './up/admin.ts';
 import { isAlive, readRun } from './up/run-file.ts';
 
 /**
@@ -7,15 +7,30 @@ import { isAlive, readRun } from './up/run-file.ts';
  *
  * @throws LevadaError NoRun
  */
-export async function localResources(): Promise<LocalResource[]> {
+export const localResources = (): Promise<LocalResource[]> => askRun<LocalResource[]>('/resources');
+
+/**
+ * Asks the run of this folder. The answer comes from this very program, by the token, so its type is taken on trust.
+ *
+ * @param path one of the paths of cli/up/admin.ts
+ * @throws LevadaError NoRun, Error when the run could not do it
+ */
+export async function askRun<T>(path: string, request: AdminRequest = {}): Promise<T> {
   const { pid, admin } = await readRun();
   if (!admin || !isAlive(pid))
     throw new LevadaError('NoRun', { detail: 'no run was started from this folder, or it has ended' });
+  let response: Response;
+  let text: string;
   try {
-    const headers = { authorization: `Bearer ${admin.token}` };
-    const response = await fetch(`${admin.url}/resources`, { headers, signal: AbortSignal.timeout(5_000) });
-    if (!response.ok) throw new Error(`it answers ${response.status}`);
-    return (await response.json()) as LocalResource[]; // from this very program, by the token
+    const headers = { authorization: `Bearer ${admin.token}`, 'content-type': 'application/json' };
+    const body = JSON.stringify(request);
+    response = await fetch(`${admin.url}${path}`, {
+      method: 'POST',
+      headers,
+      body,
+      signal: AbortSignal.timeout(30_000),
+    });
+    text = await response.text();
   } catch (error) {
     throw new LevadaError(
       'NoRun',
@@ -23,4 +38,7 @@ export async function localResources(): Promise<LocalResource[]> {
       { cause: error },
     );
   }
+  if (response.ok) return JSON.parse(text) as T;
+  if (response.status !== 500) throw new LevadaError('NoRun', { detail: `process ${pid} answers ${response.status}` });
+  throw new Error((JSON.parse(text) as { message: string }).message);
 }

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import packageJson from '../package.json' with { type: 'json' };
+import { dlqCommand } from './dlq.ts';
 import { getCommand } from './get.ts';
 import { modelCommand } from './model.ts';
 import { exitCodes, printError } from './output.ts';
@@ -9,7 +10,7 @@ import { upCommand } from './up.ts';
 import { validateCommand } from './validate.ts';
 
 /** Every command, one a file. */
-const commands = [upCommand, planCommand, validateCommand, getCommand, statusCommand, modelCommand];
+const commands = [upCommand, planCommand, validateCommand, getCommand, statusCommand, dlqCommand, modelCommand];
 
 const program = new Command('levada')
   .description('Event pipelines and model serving, on Kubernetes and on this machine, from the same files.')

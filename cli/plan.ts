@@ -1,7 +1,8 @@
 import { Command, Option } from 'commander';
+import type { Resource } from '../api/v1alpha1/resource.ts';
 import type { KubernetesObject } from '../operator/objects/metadata.ts';
 import { renderObjects } from '../operator/objects/render.ts';
-import { plan } from '../operator/plan/plan.ts';
+import { planModel } from '../operator/plan/model/plan.ts';
 import { nothingObserved } from '../operator/plan/units.ts';
 import { type Loaded, loadPaths } from '../operator/source/load.ts';
 import packageJson from '../package.json' with { type: 'json' };
@@ -33,10 +34,15 @@ Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on 
       for (const note of loaded.notes) printNote(note);
       if (loaded.problems.length > 0) return refuse(loaded.problems);
       const items = objectsOf(loaded, options.image);
+      for (const { resource } of loaded.resources)
+        if (resource.kind === 'EventPipeline') printNote(noObjects(resource));
       if (options.output === 'json') printJson({ apiVersion: 'v1', kind: 'List', items });
       else print(toYaml(items).trimEnd());
     });
 }
+
+const noObjects = ({ metadata }: Resource): string =>
+  `EventPipeline ${metadata.name}: left out; pipelines run under levada up so far, and make no objects yet`;
 
 /** Nothing goes to stdout: whoever pipes the objects on must not get some of them. */
 function refuse(problems: Loaded['problems']): void {
@@ -48,5 +54,9 @@ function refuse(problems: Loaded['problems']): void {
 /** What a first reconciliation makes, with nothing there yet. */
 function objectsOf({ resources }: Loaded, image: string): KubernetesObject[] {
   const now = new Date().toISOString(); // goes to the status only, which is not printed
-  return resources.flatMap(({ resource }) => renderObjects(resource, plan(resource, nothingObserved, now), { image }));
+  return resources.flatMap(({ resource }) =>
+    resource.kind === 'ModelDeployment'
+      ? renderObjects(resource, planModel(resource, nothingObserved, now), { image })
+      : [],
+  );
 }

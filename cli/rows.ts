@@ -1,23 +1,31 @@
-import { type ModelDeployment, modelDeploymentCrd } from '../api/v1alpha1/model-deployment.ts';
-import { formatAge } from './table.ts';
+import { kinds, type Resource, type ResourceKind } from '../api/v1alpha1/resource.ts';
+import { formatAge, formatTable } from './table.ts';
 
-/** Header and row as `kubectl get modeldeployments` shows them: the printer columns of the CRD. */
-export const modelHeader = (wide: boolean): string[] => [
-  'NAME',
-  ...columns(wide).map(({ name }) => name.toUpperCase()),
-];
-
-export function modelRow(resource: ModelDeployment, wide: boolean, now: Date): string[] {
-  const cells = columns(wide).map(({ jsonPath, type }) => {
-    const value = read(resource, jsonPath);
-    return type === 'date' ? formatAge(value, now) : (value ?? '');
+/** One table a kind, as `kubectl get` shows them: the printer columns of the CRD. */
+export function formatResources(resources: readonly Resource[], wide: boolean, now: Date): string {
+  const present = (Object.keys(kinds) as ResourceKind[]).filter((kind) =>
+    resources.some((found) => found.kind === kind),
+  );
+  const tables = present.map((kind) => {
+    const { crd } = kinds[kind];
+    const columns = columnsOf(kind, wide);
+    const rows = resources
+      .filter((resource) => resource.kind === kind)
+      .map((resource) => [
+        present.length > 1 ? `${crd.singular}/${resource.metadata.name}` : resource.metadata.name,
+        ...columns.map(({ jsonPath, type }) => cell(read(resource, jsonPath), type, now)),
+      ]);
+    return formatTable(['NAME', ...columns.map(({ name }) => name.toUpperCase())], rows);
   });
-  return [resource.metadata.name, ...cells];
+  return tables.join('\n\n');
 }
 
+const cell = (value: string | undefined, type: string, now: Date): string =>
+  type === 'date' ? formatAge(value, now) : (value ?? '');
+
 /** A laptop has no other way to find the port, so the URL is always shown. */
-const columns = (wide: boolean) =>
-  modelDeploymentCrd.printerColumns.filter((column) => wide || !('priority' in column) || column.name === 'URL');
+const columnsOf = (kind: ResourceKind, wide: boolean) =>
+  kinds[kind].crd.printerColumns.filter((column) => wide || !('priority' in column) || column.name === 'URL');
 
 /** The two forms of JSONPath that printer columns have: `.a.b` and `.a[?(@.type=="X")].b`. */
 function read(value: unknown, path: string): string | undefined {

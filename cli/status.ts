@@ -1,15 +1,19 @@
 import { Command, Option } from 'commander';
+import { namespacedName } from '../api/contract/names.ts';
+import type { EventPipeline } from '../api/v1alpha1/event-pipeline.ts';
 import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import { findResource } from './get.ts';
-import { localResources } from './local-run.ts';
+import { askRun, localResources } from './local-run.ts';
 import { exitCodes, print, printJson } from './output.ts';
 import { formatAge, formatTable } from './table.ts';
-import type { LocalResource } from './up/admin.ts';
+import type { LiveStep, LocalResource } from './up/admin.ts';
 
 export function statusCommand(): Command {
   return new Command('status')
     .summary('show one resource in full')
-    .description('Shows conditions, versions and addresses of a resource that `levada up` runs from this folder.')
+    .description(
+      'Shows conditions, versions or steps, and addresses of a resource that `levada up` runs from this folder.',
+    )
     .argument('<name>', 'name of the resource')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
     .addHelpText(
@@ -17,20 +21,25 @@ export function statusCommand(): Command {
       `
 Example:
   levada status iris
+  levada status orders -o json | jq '.live[] | {name, waiting, dead}'
 
 Exit codes: 0 it is ready, 1 it is not, or nothing of that name runs, 2 wrong usage.`,
     )
     .action(async (name: string, { output }: { output: 'text' | 'json' }) => {
       const found = findResource(await localResources(), name);
       const ready = found.resource.status?.conditions.find(({ type }) => type === 'Ready');
-      if (output === 'json') printJson(found.resource.status ?? {});
-      else printText(found);
+      const live = found.resource.kind === 'EventPipeline' ? await liveSteps(found.resource) : undefined;
+      if (output === 'json') printJson({ ...found.resource.status, ...(live && { live }) });
+      else printText(found, live);
       process.exitCode = ready?.status === 'True' ? exitCodes.ok : exitCodes.no;
     });
 }
 
-function printText({ resource, services, admin }: LocalResource): void {
-  const { metadata, spec, status } = resource;
+const liveSteps = ({ metadata }: EventPipeline): Promise<LiveStep[]> =>
+  askRun<LiveStep[]>('/steps', { pipeline: namespacedName(metadata) });
+
+function printText({ resource, services, admin }: LocalResource, live: readonly LiveStep[] | undefined): void {
+  const { metadata, status } = resource;
   const now = new Date();
   print(`${resource.kind} ${metadata.name}\n`);
   const conditions = (status?.conditions ?? []).map((c) => [
@@ -41,14 +50,32 @@ function printText({ resource, services, admin }: LocalResource): void {
     c.message,
   ]);
   print(formatTable(['CONDITION', 'STATUS', 'SINCE', 'REASON', 'MESSAGE'], conditions));
+  if (resource.kind === 'ModelDeployment') printVersions(resource, now);
+  else if (live) print(`\n${stepTable(live)}`);
+  print(`\n${formatTable(['SERVICE', 'URL'], Object.entries(services))}`);
+  const metrics = Object.entries(admin).flatMap(([unit, urls]) => urls.map((url) => [unit, `${url}/metrics`]));
+  if (metrics.length > 0) print(`\n${formatTable(['PROCESS', 'METRICS'], metrics)}`);
+}
+
+function printVersions({ spec, status }: ModelDeployment, now: Date): void {
   print(`\n${formatTable(['VERSION', 'STATE', 'READY', 'DIGEST', 'URI'], versionRows({ spec, status }))}`);
   for (const { name, lastFailure } of status?.versions ?? []) {
     if (lastFailure)
       print(`\n${name}: ${lastFailure.reason} (${formatAge(lastFailure.time, now)} ago): ${lastFailure.message}`);
   }
-  print(`\n${formatTable(['SERVICE', 'URL'], Object.entries(services))}`);
-  const metrics = Object.entries(admin).flatMap(([unit, urls]) => urls.map((url) => [unit, `${url}/metrics`]));
-  if (metrics.length > 0) print(`\n${formatTable(['PROCESS', 'METRICS'], metrics)}`);
+}
+
+function stepTable(live: readonly LiveStep[]): string {
+  const header = ['STEP', 'RATE', 'BACKLOG', 'IN FLIGHT', 'DEAD', 'DONE', 'SKIPPED', 'RETRIED', 'BREAKER', 'MESSAGE'];
+  const rows = live.map((step) => [
+    step.name,
+    `${(step.counts?.rate ?? 0).toFixed(1)}/s`,
+    ...[step.waiting, step.inFlight, step.dead].map(String),
+    ...[step.counts?.done, step.counts?.skipped, step.counts?.retried].map((count) => String(count ?? 0)),
+    step.breaker,
+    step.message ?? '',
+  ]);
+  return formatTable(header, rows);
 }
 
 const versionRows = ({ spec, status }: Pick<ModelDeployment, 'spec' | 'status'>): string[][] =>

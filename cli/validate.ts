@@ -1,6 +1,9 @@
 import { Command, Option } from 'commander';
-import { resourceKey } from '../api/contract/names.ts';
-import { type Loaded, loadPaths } from '../operator/source/load.ts';
+import { namespacedName } from '../api/contract/names.ts';
+import { errors } from '../api/errors.ts';
+import { neighboursIn } from '../operator/plan/neighbours.ts';
+import { checkPipeline } from '../operator/plan/pipeline/check.ts';
+import { type FileProblem, type Loaded, loadPaths } from '../operator/source/load.ts';
 import { counted, exitCodes, print, printJson, printNote, problemLine, summaryOf } from './output.ts';
 
 export function validateCommand(): Command {
@@ -19,11 +22,30 @@ Example:
 Exit codes: 0 everything is valid, 1 there are problems, 2 wrong usage.`,
     )
     .action(async (paths: string[], { output }: { output: 'text' | 'json' }) => {
-      const loaded = await loadPaths(paths);
+      const loaded = withReferences(await loadPaths(paths));
       if (output === 'json') printJson(machineForm(loaded));
       else printText(loaded);
       process.exitCode = loaded.problems.length > 0 ? exitCodes.no : exitCodes.ok;
     });
+}
+
+/**
+ * `loaded` with what is wrong between fields and resources: on a cluster `Accepted=False` says it. What is not there may
+ * be applied from elsewhere: that is a note.
+ */
+function withReferences(loaded: Loaded): Loaded {
+  const resources = loaded.resources.map(({ resource }) => resource);
+  const found = loaded.resources.flatMap(({ resource, file, locate }): FileProblem[] => {
+    if (resource.kind !== 'EventPipeline') return [];
+    const neighbours = neighboursIn(resource.metadata.namespace ?? 'default', resources);
+    return checkPipeline(resource, neighbours).map((problem) => ({ ...problem, file, ...locate(problem) }));
+  });
+  const isMissing = ({ code }: FileProblem) => errors[code].outcome === 'wait';
+  return {
+    ...loaded,
+    problems: [...loaded.problems, ...found.filter((problem) => !isMissing(problem))],
+    notes: [...loaded.notes, ...found.filter(isMissing).map((problem) => `note: ${problemLine(problem)}`)],
+  };
 }
 
 function printText({ resources, problems, notes }: Loaded): void {
@@ -36,7 +58,7 @@ function printText({ resources, problems, notes }: Loaded): void {
 const machineForm = ({ resources, problems, notes }: Loaded) => ({
   valid: problems.length === 0,
   resources: resources.map(({ resource, file, line }) => {
-    return { kind: resource.kind, name: resourceKey(resource.metadata), file, line };
+    return { kind: resource.kind, name: namespacedName(resource.metadata), file, line };
   }),
   problems: problems.map(({ file, line, column, path, code, message }) => {
     return { file, line, column, path, code, message };

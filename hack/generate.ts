@@ -8,14 +8,10 @@ import { errorsPage } from '../api/generate/errors-page.ts';
 import { editorSchemaOf } from '../api/generate/json-schema.ts';
 import { referenceOf } from '../api/generate/reference.ts';
 import { schemaOf } from '../api/generate/schema.ts';
-import { eventPipeline, eventPipelineCrd } from '../api/v1alpha1/event-pipeline.ts';
-import { modelDeployment, modelDeploymentCrd } from '../api/v1alpha1/model-deployment.ts';
+import { kinds as resourceKinds } from '../api/v1alpha1/resource.ts';
 import { localFile, localFileName } from '../operator/source/local.ts';
 
-const kinds: readonly Kind[] = [
-  { schema: modelDeployment, crd: modelDeploymentCrd },
-  { schema: eventPipeline, crd: eventPipelineCrd },
-];
+const kinds: readonly Kind[] = Object.values(resourceKinds);
 
 export interface GeneratedFile {
   /** From the top of the repository. */

@@ -3,7 +3,7 @@ import type { ModelDeployment, ModelDeploymentStatus } from '../api/v1alpha1/mod
 import { until } from '../test/support/wait.ts';
 import { memoryDriver } from './drivers/memory/driver.ts';
 import { KeyedQueue } from './engine/queue.ts';
-import { iris } from './plan/testing.ts';
+import { iris } from './plan/model/testing.ts';
 import { reconcile } from './reconcile.ts';
 
 const key = 'default/iris';
@@ -15,6 +15,7 @@ function control(isBad: (path: string) => boolean) {
   const failures: unknown[] = [];
   const store = {
     get: async () => resource,
+    neighbours: async () => ({ models: [], pipelines: {} }),
     async writeStatus(_: string, status: ModelDeploymentStatus) {
       written.push(status);
       if (resource) resource = { ...resource, status };

@@ -1,13 +1,16 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ModelDeployment, ModelDeploymentStatus } from '../api/v1alpha1/model-deployment.ts';
+import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import type { Driver } from './drivers/driver.ts';
+import type { Neighbours } from './plan/neighbours.ts';
 import { plan } from './plan/plan.ts';
 import { nothing } from './plan/units.ts';
 
 /** Where resources and their status are: a set of files here, the API server on a cluster. */
 export interface Store {
-  get(key: string): Promise<ModelDeployment | undefined>;
-  writeStatus(key: string, status: ModelDeploymentStatus): Promise<void>;
+  get(key: string): Promise<Resource | undefined>;
+  /** What a resource may refer to. */
+  neighbours(resource: Resource): Promise<Neighbours>;
+  writeStatus(key: string, status: ResourceStatus): Promise<void>;
 }
 
 /**
@@ -21,7 +24,8 @@ export async function reconcile(key: string, store: Store, driver: Driver, now: 
     return;
   }
   const observed = await driver.observe(key);
-  const { units, fronts, status } = plan(resource, observed, now().toISOString());
-  await driver.apply(key, { units, fronts });
+  const neighbours = await store.neighbours(resource);
+  const { status, ...wanted } = plan(resource, observed, neighbours, now().toISOString());
+  await driver.apply(key, wanted);
   if (!isDeepStrictEqual(status, resource.status)) await store.writeStatus(key, status);
 }

@@ -1,13 +1,13 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Registry } from 'prom-client';
 import type { ModelServerStatus } from '../api/contract/model-server.ts';
 import { messageOf } from '../api/errors.ts';
-import type { Metrics } from './inference/metrics.ts';
 
 export interface AdminOptions {
   readonly host: string;
   readonly port: number;
-  readonly metrics: Metrics;
+  readonly metrics: { readonly registry: Registry };
   readonly status: () => ModelServerStatus & { draining: boolean };
 }
 

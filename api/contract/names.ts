@@ -22,6 +22,17 @@ export const limits = { resourceName: 40, versionName: 20, partName: 20 } as con
 export const dns1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 export const dnsLabel = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
 
-/** `namespace/name`, the key by which resources are queued and remembered. */
-export const resourceKey = (metadata: { namespace?: string | undefined; name: string }): string =>
-  `${metadata.namespace ?? 'default'}/${metadata.name}`;
+interface Named {
+  readonly namespace?: string | undefined;
+  readonly name: string;
+}
+
+/** `namespace/name`. */
+export const namespacedName = ({ namespace = 'default', name }: Named): string => `${namespace}/${name}`;
+
+/** `Kind/namespace/name`, the key by which resources are queued and remembered. */
+export const resourceKey = ({ kind, metadata }: { readonly kind: string; readonly metadata: Named }): string =>
+  `${kind}/${namespacedName(metadata)}`;
+
+/** The namespace in a {@link resourceKey}. */
+export const namespaceOf = (key: string): string => key.split('/')[1] ?? '';

@@ -97,6 +97,34 @@ export interface Binding {
   readonly type: string;
 }
 
+/** What the runtime runs of one pipeline. */
+export interface PipelineParts {
+  readonly topology: Topology;
+  readonly sources: readonly HttpSourceConfig[];
+  /** Also of steps that are gone from the spec, as long as messages are left for them. */
+  readonly consumers: readonly ConsumerConfig[];
+}
+
+/** What the runtime says of an http source. */
+export interface SourceState {
+  readonly ready: boolean;
+  readonly url?: string;
+  readonly failure?: { readonly code: string; readonly message: string };
+}
+
+/** What the runtime says of a queue and its consumer. */
+export interface QueueState {
+  /** Messages that wait, those for a later attempt included. */
+  readonly waiting: number;
+  /** Messages in hand. */
+  readonly inFlight: number;
+  readonly dead: number;
+  readonly running: boolean;
+  readonly breaker: 'Closed' | 'Open' | 'HalfOpen';
+  /** Why the step waits. */
+  readonly message?: string;
+}
+
 /** CloudEvents `source` of what a part of a pipeline emits. */
 export const eventSource = (pipeline: string, part: string): string => `/${pipeline}/${part}`;
 

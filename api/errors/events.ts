@@ -59,21 +59,25 @@ export const eventErrors = define({
   },
   MessageTooLarge: {
     outcome: 'terminal',
+    http: 413,
     message: 'the message has {found} bytes; a broker takes at most {limit}',
     remedy: 'Put large things elsewhere and send their address.',
   },
   ExpressionFailed: {
     outcome: 'terminal',
+    http: 422,
     message: '{expression}: {detail}',
     remedy: 'Mend the expression for such data; `levada dlq NAME show` has the event.',
   },
   ExpressionLimit: {
     outcome: 'terminal',
+    http: 422,
     message: '{expression}: {detail}',
     remedy: 'An expression may take so many steps and no more. Compute it in a handler.',
   },
   ExpressionWrongType: {
     outcome: 'terminal',
+    http: 422,
     message: '{expression}: found {found}; allowed: {allowed}',
     remedy: 'Make the expression give a value of that type for every event.',
   },

@@ -107,7 +107,7 @@ export const resourceErrors = define({
     remedy: 'Correct the value that is assigned, or the schema.',
   },
   EventNotEmitted: {
-    outcome: 'wait',
+    outcome: 'terminal',
     message: 'nothing emits {found}; emitted are: {allowed}',
     remedy: 'Correct the name, or add the source or step that emits it.',
   },

@@ -27,6 +27,12 @@ export const toolErrors = define({
     message: '{detail}',
     remedy: 'docs/guides/local.md describes levada.local.yaml.',
   },
+  ServiceFailed: {
+    outcome: 'wait',
+    message: 'service {service} does not run: {detail}',
+    remedy:
+      'Look into its lines; correct `services` in levada.local.yaml. It is started again by itself, later and later.',
+  },
   CasesInvalid: {
     outcome: 'terminal',
     message: '{path}: {detail}',

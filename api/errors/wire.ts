@@ -62,6 +62,24 @@ export const wireErrors = define({
     message: 'found {found}; allowed: {allowed}',
     remedy: 'Use the method that the path allows.',
   },
+  RequestMalformed: {
+    outcome: 'terminal',
+    http: 400,
+    message: 'the request is not HTTP as it should be: {detail}',
+    remedy: 'Use an HTTP client; what sent this is not one.',
+  },
+  RequestTimeout: {
+    outcome: 'retry',
+    http: 408,
+    message: 'the request did not come to its end in time',
+    remedy: 'Send the whole request at once. Nothing of it was taken.',
+  },
+  HeadersTooLarge: {
+    outcome: 'terminal',
+    http: 431,
+    message: 'the headers are larger than 16 KiB',
+    remedy: 'Send fewer headers, or shorter ones; cookies are often the cause.',
+  },
   UnknownModel: {
     outcome: 'terminal',
     http: 404,

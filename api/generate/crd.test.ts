@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod';
-import { modelDeployment } from '../v1alpha1/model-deployment.ts';
+import { kinds } from '../v1alpha1/resource.ts';
 import { structuralSchema } from './crd.ts';
+import { editorSchemaOf } from './json-schema.ts';
+import { referenceOf } from './reference.ts';
 import type { Schema } from './schema.ts';
 
 /** What is missing for a schema that CEL's cost estimate and `kubectl explain` can work with, by path. */
@@ -31,8 +33,8 @@ function isBounded(schema: Schema): boolean {
 }
 
 describe('the structural schema', () => {
-  test('bounds every value and describes every field', () => {
-    expect(gaps(structuralSchema(modelDeployment), '')).toEqual([]);
+  test.each(Object.entries(kinds))('of %s bounds every value and describes every field', (_, { schema }) => {
+    expect(gaps(structuralSchema(schema), '')).toEqual([]);
   });
 
   test('the walk finds what is missing', () => {
@@ -69,6 +71,13 @@ describe('the structural schema', () => {
     expect(() => fieldOf(z.string().meta({ contentEncoding: 'base64' }))).toThrow('keyword contentEncoding');
   });
 
+  test('where anything goes, nothing speaks of what is inside: a schema would cost nulls', () => {
+    const anything = { 'x-kubernetes-preserve-unknown-fields': true };
+    expect(fieldOf(z.record(z.string(), z.unknown()).meta(anything))).toEqual({ type: 'object', ...anything });
+    const value = { ...anything, nullable: true };
+    expect(fieldOf(z.record(z.string(), z.unknown().meta(value)))?.additionalProperties).toEqual(value);
+  });
+
   test('integers have a format and no bounds of JavaScript', () => {
     expect(fieldOf(z.int())).toEqual({ type: 'integer', format: 'int64' });
     expect(fieldOf(z.int().min(0).max(10))).toEqual({ type: 'integer', format: 'int32', minimum: 0, maximum: 10 });
@@ -78,5 +87,34 @@ describe('the structural schema', () => {
     const field = z.strictObject({ a: z.int().default(1), b: z.string().default('x'), c: z.string().optional() });
     expect(fieldOf(field.prefault({}))?.default).toEqual({ a: 1, b: 'x' });
     expect(fieldOf(field.prefault({ a: 2 }))?.default).toEqual({ a: 2, b: 'x' });
+  });
+});
+
+describe('other forms', () => {
+  const field = z
+    .unknown()
+    .meta({ nullable: true, 'x-kubernetes-preserve-unknown-fields': true })
+    .describe('Anything.');
+  const list = z.array(z.string()).meta({ 'x-kubernetes-list-type': 'set' }).describe('A list.');
+  const kind = {
+    schema: z.strictObject({
+      spec: z.strictObject({
+        map: z.record(z.string().max(9), z.strictObject({ field, list }).describe('An entry.')).describe('A map.'),
+      }),
+      status: z.strictObject({}),
+    }),
+    crd: { kind: 'Thing', plural: 'things', singular: 'thing', shortNames: [], categories: [], printerColumns: [] },
+  };
+
+  test('editors get no keyword of Kubernetes or OpenAPI', () => {
+    expect(JSON.stringify(editorSchemaOf(kind))).not.toMatch(/x-kubernetes|nullable/);
+    expect(editorSchemaOf(kind)).toHaveProperty(['properties', 'spec', 'properties', 'map', 'additionalProperties']);
+  });
+
+  test('the reference goes into maps, and says what differs', () => {
+    const rows = referenceOf(kind).replaceAll(/ +/g, ' ');
+    expect(rows).toContain('| `spec.map` | map to maps | **required** | keys: at most 9 characters | A map. |');
+    expect(rows).toContain('| `spec.map.*.field` | anything |');
+    expect(rows).toContain('| `spec.map.*.list` | list of strings | **required** | entries differ | A list. |');
   });
 });

@@ -79,6 +79,8 @@ function structural(schema: Schema): Schema {
   const result = mapChildren(schema.anyOf ? intOrString(schema) : schema, structural);
   // Pruning and strict field validation refuse unknown fields; the keyword itself is forbidden beside `properties`.
   if (typeof result.additionalProperties === 'boolean') delete result.additionalProperties;
+  // Where anything goes, the API server drops nulls as soon as a schema, even an empty one, speaks of the values.
+  if (result['x-kubernetes-preserve-unknown-fields']) delete result.additionalProperties;
   if (result.type === 'integer') result.format = isInt32(result) ? 'int32' : 'int64';
   return ordered(result);
 }

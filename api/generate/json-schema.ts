@@ -11,8 +11,10 @@ export function editorSchemaOf({ schema, crd }: Kind): object {
   };
 }
 
-/** Editors underline keywords that they do not know. */
+/** Editors underline keywords that they do not know: those of Kubernetes, and OpenAPI's `nullable`. */
 function withoutKubernetes(schema: Schema): Schema {
-  const plain = Object.entries(schema).filter(([keyword]) => !keyword.startsWith('x-kubernetes-'));
+  const plain = Object.entries(schema).filter(
+    ([keyword]) => !keyword.startsWith('x-kubernetes-') && keyword !== 'nullable',
+  );
   return mapChildren(Object.fromEntries(plain), withoutKubernetes);
 }

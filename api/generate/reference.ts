@@ -46,8 +46,17 @@ function nestedFields(path: string, schema: Schema): Field[] {
   const own = Object.entries(properties).flatMap(([name, field]) =>
     fieldsOf(`${path}.${name}`, field, isRequired(schema, name)),
   );
-  return items ? [...own, ...nestedFields(`${path}[]`, items)] : own;
+  const values = valuesOf(schema);
+  return [
+    ...own,
+    ...(items ? nestedFields(`${path}[]`, items) : []),
+    ...(values ? nestedFields(`${path}.*`, values) : []),
+  ];
 }
+
+/** The schema of a map's values. */
+const valuesOf = ({ additionalProperties: values }: Schema): Schema | undefined =>
+  typeof values === 'object' ? values : undefined;
 
 function rulesOf(path: string, schema: Schema): Array<{ path: string; rule: Validation }> {
   const { properties = {}, items } = schema;
@@ -80,7 +89,7 @@ function typeOf({ type, items, additionalProperties, properties, anyOf, enum: va
   return schema.format === 'date-time' ? 'time' : (type ?? 'anything');
 }
 
-const plural = (type: string): string => type.replaceAll(/\b(string|integer|number|boolean)\b/g, '$1s');
+const plural = (type: string): string => type.replaceAll(/\b(string|integer|number|boolean|map)\b/g, '$1s');
 
 function needOf({ default: value }: Schema, required: boolean): string {
   if (value !== undefined) return code(JSON.stringify(value));
@@ -89,8 +98,8 @@ function needOf({ default: value }: Schema, required: boolean): string {
 
 /** Bounds of the value, then those of what it holds. */
 function boundsOf(schema: Schema): string {
-  const { items, additionalProperties, propertyNames } = schema;
-  const values = typeof additionalProperties === 'object' ? additionalProperties : undefined;
+  const { items, propertyNames } = schema;
+  const values = valuesOf(schema);
   return [
     ...ownBounds(schema),
     ...prefixed('each: ', items && !items.properties ? [boundsOf(items)] : []),
@@ -114,6 +123,7 @@ function ownBounds(schema: Schema): string[] {
     range(undefined, schema.maxProperties, ' entries'),
     pattern ? code(pattern) : '',
     format === 'date-time' ? 'RFC 3339, in UTC' : '',
+    schema['x-kubernetes-list-type'] === 'set' ? 'entries differ' : '',
     keys.length > 0 ? `${keys.map(code).join(', ')} differ` : '',
     anyOf.map(boundsOf).filter(Boolean).join('; '),
   ].filter((text) => text !== '');

@@ -22,6 +22,7 @@ export interface Schema {
   additionalProperties?: boolean | Schema;
   propertyNames?: Schema;
   anyOf?: Schema[];
+  nullable?: boolean;
   'x-kubernetes-int-or-string'?: boolean;
   'x-kubernetes-preserve-unknown-fields'?: boolean;
   'x-kubernetes-list-type'?: string;
@@ -43,6 +44,7 @@ const keywords: ReadonlyArray<keyof Schema> = [
   'pattern',
   'enum',
   'const',
+  'nullable',
   'default',
   'minimum',
   'maximum',

@@ -1,62 +1,47 @@
 import * as z from 'zod';
-import { apiVersion, dnsLabel, limits } from '../contract/names.ts';
-import { durationPattern, parseDuration } from '../duration.ts';
-import { type Problem, problem } from '../errors.ts';
-import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
+import { apiVersion, dns1035, dnsLabel, limits } from '../contract/names.ts';
+import { problem } from '../errors.ts';
+import { celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, conditions, objectMeta, text } from './common.ts';
+import {
+  duplicateNames,
+  duplicates,
+  durationPattern,
+  durationRule,
+  eventTypePattern,
+  oneOf,
+  plainKeys,
+  urlPattern,
+  wrappedPattern,
+} from './event-pipeline-rules.ts';
+
+/** Name of a resource that is referred to. */
+const resourceName = z.string().min(1).max(limits.resourceName).regex(dns1035);
 
 const partName = z.string().min(1).max(limits.partName).regex(dnsLabel);
 
 /** A type of CloudEvents: words between dots. `*` and `#` would be wildcards of a topic exchange. */
-const eventType = z
-  .string()
-  .min(1)
-  .max(128)
-  .regex(/^[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*$/);
+const eventType = z.string().min(1).max(128).regex(eventTypePattern);
+
+/** Types, each once: a queue that is bound twice to a type would still get one copy. */
+const eventTypes = z.array(eventType).max(16).meta({ 'x-kubernetes-list-type': 'set' });
 
 const duration = z.string().max(32).regex(durationPattern);
 
-/** JSON of any form; strings wrapped in `{% … %}` are expressions, wherever they stand. */
-const template = z.unknown().meta({ 'x-kubernetes-preserve-unknown-fields': true });
+/** JSON of any form, null included; strings wrapped in `{% … %}` are expressions, wherever they stand. */
+const template = z.unknown().meta({ 'x-kubernetes-preserve-unknown-fields': true, nullable: true });
+
+/** {@link template}s by name. */
+const templates = (keyLength: number) =>
+  z.record(z.string().min(1).max(keyLength), template).check(atMost(64)).meta({ maxProperties: 64 });
 
 /** Text that is an expression without being wrapped. */
 const expression = text(4096).min(1);
 
 /** Text that must be wrapped: a literal would make no sense. */
-const wrapped = text(4096).regex(/^\{%[\s\S]*%\}$/);
+const wrapped = text(4096).regex(wrappedPattern);
 
-/** http or https, without user and password (those belong to a Secret) and without a fragment. */
-const httpUrl = text(2048).regex(/^https?:\/\/[^/?#@\s]+(\/[^#\s]*)?(\?[^#\s]*)?$/);
-
-/** Milliseconds between bounds, in both languages. */
-function durationRule(field: string, min: string, max: string): Rule {
-  return {
-    cel: `!has(self.${field}) || !self.${field}.matches('^([0-9]{1,9}(ms|s|m|h))+$') || (duration(self.${field}) >= duration('${min}') && duration(self.${field}) <= duration('${max}'))`,
-    message: `${field} is between ${min} and ${max}`,
-    fieldPath: `.${field}`,
-    check(value, path) {
-      const found = member(value, field);
-      const ms = typeof found === 'string' ? parseDuration(found) : undefined;
-      if (ms === undefined || (ms >= (parseDuration(min) ?? 0) && ms <= (parseDuration(max) ?? 0))) return [];
-      return [problem('InvalidValue', `${path}.${field}`, { found: show(found), allowed: `${min} to ${max}` })];
-    },
-  };
-}
-
-/** Exactly one of `names` is there. */
-function oneOf(names: readonly string[]): Rule {
-  return {
-    cel: `[${names.map((name) => `has(self.${name})`).join(', ')}].filter(x, x).size() == 1`,
-    message: `exactly one of ${names.join(', ')}`,
-    check(value, path) {
-      const found = names.filter((name) => member(value, name) !== undefined);
-      if (found.length === 1 || typeof value !== 'object' || value === null) return [];
-      return [
-        problem('NotOneMember', path, { found: found.join(' and ') || 'none of them', allowed: names.join(', ') }),
-      ];
-    },
-  };
-}
+const httpUrl = text(2048).regex(urlPattern);
 
 const event = z
   .strictObject({
@@ -70,16 +55,15 @@ const event = z
   })
   .describe('What is said of one type of event.');
 
+const httpSourceRules: readonly Rule[] = [plainKeys('assign')];
+
 const httpSource = z
   .strictObject({
     method: z.enum(['POST', 'PUT', 'PATCH']).default('POST').describe('Method that is accepted.'),
     path: text(256)
       .regex(/^\/[A-Za-z0-9._~/-]*$/)
       .describe('Path that is accepted, exactly.'),
-    assign: z
-      .record(z.string().min(1).max(128), template)
-      .check(atMost(64))
-      .meta({ maxProperties: 64 })
+    assign: templates(128)
       .optional()
       .describe('Fields that are set in the body before it is checked: JSON, in which `{% … %}` is an expression.'),
     response: z
@@ -106,11 +90,7 @@ const source = z
     http: httpSource.optional(),
     event: z
       .strictObject({
-        pipeline: z
-          .string()
-          .min(1)
-          .max(limits.resourceName)
-          .describe('Name of an EventPipeline of the same namespace.'),
+        pipeline: resourceName.describe('Name of an EventPipeline of the same namespace.'),
         type: eventType.describe('Type that it emits.'),
       })
       .optional()
@@ -138,12 +118,7 @@ const retry = z
   })
   .describe('What happens after a failure that may pass.');
 
-const idempotencyRules: readonly Rule[] = [
-  {
-    message: 'retention is between 1s and 90d',
-    check: durationRule('retention', '1s', '90d').check,
-  },
-];
+const idempotencyRules: readonly Rule[] = [durationRule('retention', '1s', '90d')];
 
 const idempotency = z
   .strictObject({
@@ -167,10 +142,10 @@ const httpStep = z
 const containerStep = z
   .strictObject({
     image: text(512)
-      .min(1)
+      .regex(/^[!-~]+$/)
       .describe('Image of the handler. Under `levada up` a command of levada.local.yaml stands in.'),
     path: text(256)
-      .regex(/^\/[^\s?#]*$/)
+      .regex(/^\/[!"$->@-~]*$/)
       .default('/')
       .describe('Path that each event is sent to. The port is in the environment variable PORT.'),
     timeout,
@@ -178,16 +153,14 @@ const containerStep = z
   .meta(celRules(timeoutRules))
   .describe("The user's image beside the consumer: the same protocol as `http`.");
 
+const modelRules: readonly Rule[] = [plainKeys('inputs')];
+
 const modelStep = z
   .strictObject({
-    ref: z.string().min(1).max(limits.resourceName).describe('Name of a ModelDeployment of the same namespace.'),
-    inputs: z
-      .record(z.string().min(1).max(256), template)
-      .check(atMost(64))
-      .meta({ maxProperties: 64 })
-      .describe(
-        "Value of each input of the model: one row, without the batch's dimension. Checked against the model's metadata before it runs.",
-      ),
+    ref: resourceName.describe('Name of a ModelDeployment of the same namespace.'),
+    inputs: templates(256).describe(
+      "Value of each input of the model: one row, without the batch's dimension. Checked against the model's metadata before it runs.",
+    ),
     output: wrapped
       .optional()
       .describe(
@@ -230,31 +203,30 @@ export const stepMembers = ['http', 'model', 'transform', 'fanout', 'container']
 
 const oneEventRule: Rule = {
   cel: 'has(self.http) || has(self.container) || (has(self.emits) && size(self.emits) == 1)',
-  message: 'model, transform and fanout steps emit exactly one type (NotOneMember)',
+  message: 'model, transform and fanout steps emit exactly one type',
   fieldPath: '.emits',
   check(step, path) {
     const emits = members(member(step, 'emits'));
-    const needsOne = (['model', 'transform', 'fanout'] as const).some((name) => member(step, name) !== undefined);
+    const needsOne = (['model', 'transform', 'fanout'] as const).some((name) => (member(step, name) ?? null) !== null);
     if (!needsOne || emits.length === 1) return [];
-    return [problem('NotOneMember', `${path}.emits`, { found: show(emits), allowed: 'one type of event' })];
+    return [
+      problem('InvalidValue', `${path}.emits`, { found: show(member(step, 'emits')), allowed: 'exactly one type' }),
+    ];
   },
 };
-const stepRules: readonly Rule[] = [oneOf(stepMembers), oneEventRule];
+const stepRules: readonly Rule[] = [oneOf(stepMembers), oneEventRule, duplicates('consumes'), duplicates('emits')];
 
 const step = z
   .strictObject({
     name: partName.describe('Name of the step. It names its queue: messages stay with it whatever else is edited.'),
-    consumes: z.array(eventType).min(1).max(16).meta(atomicList).describe('Types of events that come in.'),
+    consumes: eventTypes.min(1).describe('Types of events that come in.'),
     when: expression.optional().describe('Boolean expression; an event for which it is false is skipped.'),
     http: httpStep.optional(),
     model: modelStep.optional(),
     transform: wrapped.optional().describe('Expression that gives the data of the event that is emitted.'),
     fanout: fanoutStep.optional(),
     container: containerStep.optional(),
-    emits: z
-      .array(eventType)
-      .max(16)
-      .meta(atomicList)
+    emits: eventTypes
       .optional()
       .describe("Types that may come out. A handler's reply names one; an untyped reply has the only one there is."),
     retry: retry.prefault({}),
@@ -265,6 +237,11 @@ const step = z
   .describe('What is done with an event. Exactly one of `http`, `model`, `transform`, `fanout`, `container`.');
 
 const specRules: readonly Rule[] = [
+  plainKeys(
+    'events',
+    'types: letters, digits, _ and - between dots',
+    `!has(self.events) || self.events.all(k, size(k) <= 128 && k.matches('${eventTypePattern.source}'))`,
+  ),
   duplicateNames('sources'),
   duplicateNames('steps'),
   {
@@ -280,24 +257,6 @@ const specRules: readonly Rule[] = [
     },
   },
 ];
-
-/** Names of a list differ; the structural schema says so by the list's keys. */
-function duplicateNames(list: string): Rule {
-  return {
-    message: `names of ${list} differ`,
-    check(spec, path): Problem[] {
-      const seen = new Set<unknown>();
-      return members(member(spec, list)).flatMap((entry, index) => {
-        const name = member(entry, 'name');
-        if (name === undefined || !seen.has(name)) {
-          seen.add(name);
-          return [];
-        }
-        return [problem('DuplicateName', `${path}.${list}[${index}].name`, { found: show(name) })];
-      });
-    },
-  };
-}
 
 const spec = z
   .strictObject({
@@ -356,8 +315,8 @@ const status = z
       .describe('State of each source.'),
     steps: z.array(stepStatus).max(64).meta(listMap('name')).describe('State of each step.'),
     stepsRunning: z.string().max(16).describe('Steps that run, of those declared: `3/4`.'),
-    backlog: count.describe('Sum over the steps.'),
-    deadLetters: count.describe('Sum over the steps.'),
+    backlog: count.describe('Sum over the queues: those of steps and of event sources.'),
+    deadLetters: count.describe('Sum over the queues: those of steps and of event sources.'),
   })
   .describe('What is so. Written by the operator.');
 export type EventPipelineStatus = z.output<typeof status>;
@@ -380,7 +339,9 @@ export type PipelineSource = EventPipeline['spec']['sources'][number];
 export const eventPipelineRules: ReadonlyArray<{ path: readonly string[]; rules: readonly Rule[] }> = [
   { path: ['spec'], rules: specRules },
   { path: ['spec', 'sources', '*'], rules: sourceRules },
+  { path: ['spec', 'sources', '*', 'http'], rules: httpSourceRules },
   { path: ['spec', 'steps', '*'], rules: stepRules },
+  { path: ['spec', 'steps', '*', 'model'], rules: modelRules },
   { path: ['spec', 'steps', '*', 'retry', 'backoff'], rules: backoffRules },
   { path: ['spec', 'steps', '*', 'idempotency'], rules: idempotencyRules },
   ...(['http', 'container', 'model', 'fanout'] as const).map((name) => ({

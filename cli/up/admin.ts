@@ -1,14 +1,34 @@
 import { randomBytes, timingSafeEqual } from 'node:crypto';
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { QueueState } from '../../api/contract/pipeline.ts';
+import { errorCodeOf, messageOf } from '../../api/errors.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
+import type { DeadLetter, DeadLetterFilter } from '../../runtime/pipeline/dead-letters.ts';
+import type { StepCounts } from '../../runtime/pipeline/rates.ts';
 
 /** A resource as other commands see it, with the addresses that only a local run has. */
 export interface LocalResource {
-  readonly resource: ModelDeployment;
+  readonly resource: Resource;
   readonly services: Readonly<Record<string, string>>;
   /** Admin URLs (metrics, health) by unit. */
   readonly admin: Readonly<Record<string, readonly string[]>>;
+}
+
+/** A step as it is this very moment. */
+export interface LiveStep extends QueueState {
+  readonly name: string;
+  /** Absent: nothing has taken a message from the queue yet. */
+  readonly counts?: StepCounts;
+}
+
+/** What other commands may ask of a run. `pipeline` is `namespace/name`. */
+export interface AdminApi {
+  resources(): LocalResource[];
+  steps(pipeline: string): Promise<LiveStep[]>;
+  deadLetters(pipeline: string, filter: DeadLetterFilter, limit: number): Promise<DeadLetter[]>;
+  replay(pipeline: string, filter: DeadLetterFilter): Promise<number>;
+  drop(pipeline: string, filter: DeadLetterFilter): Promise<number>;
 }
 
 export interface AdminServer {
@@ -17,16 +37,43 @@ export interface AdminServer {
   close(): void;
 }
 
-/** GET /resources for `levada get` and `levada status`, on a loopback port, for holders of the token. */
-export function startAdmin(list: () => LocalResource[]): Promise<AdminServer> {
+/** A request to the admin port. */
+export interface AdminRequest {
+  readonly pipeline?: string;
+  readonly filter?: DeadLetterFilter;
+  readonly limit?: number;
+}
+
+const maxBody = 4 * 1024 * 1024;
+
+/** POST /resources, /steps, /deadletters, /replay, /drop, on a loopback port, for holders of the token. */
+export function startAdmin(api: AdminApi): Promise<AdminServer> {
   const token = randomBytes(24).toString('base64url');
   const expected = Buffer.from(`Bearer ${token}`);
+  const answers: Readonly<Record<string, (request: AdminRequest) => unknown>> = {
+    '/resources': () => api.resources(),
+    '/steps': ({ pipeline = '' }) => api.steps(pipeline),
+    '/deadletters': ({ pipeline = '', filter = {}, limit = 1_000 }) => api.deadLetters(pipeline, filter, limit),
+    '/replay': ({ pipeline = '', filter = {} }) => api.replay(pipeline, filter),
+    '/drop': ({ pipeline = '', filter = {} }) => api.drop(pipeline, filter),
+  };
   const server = createServer((req, res) => {
-    req.resume();
     const given = Buffer.from(req.headers.authorization ?? '');
-    if (given.length !== expected.length || !timingSafeEqual(given, expected)) return res.writeHead(401).end();
-    if (req.method !== 'GET' || req.url !== '/resources') return res.writeHead(404).end();
-    return res.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify(list()));
+    const answer = Object.hasOwn(answers, req.url ?? '') ? answers[req.url ?? ''] : undefined;
+    const isKnown = given.length === expected.length && timingSafeEqual(given, expected);
+    if (!isKnown || !answer || req.method !== 'POST') {
+      req.resume();
+      res.writeHead(isKnown ? 404 : 401).end();
+      return;
+    }
+    const send = (status: number, value: unknown) =>
+      res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
+    bodyOf(req)
+      .then((body) => answer(JSON.parse(body || '{}') as AdminRequest))
+      .then(
+        (value) => send(200, value),
+        (error: unknown) => send(500, { code: errorCodeOf(error), message: messageOf(error) }),
+      );
   });
   return new Promise((resolve, reject) => {
     server.once('error', reject);
@@ -35,4 +82,15 @@ export function startAdmin(list: () => LocalResource[]): Promise<AdminServer> {
       resolve({ url: `http://127.0.0.1:${port}`, token, close: () => server.close() });
     });
   });
+}
+
+async function bodyOf(req: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of req as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > maxBody) throw new Error(`the request has more than ${maxBody} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString('utf8');
 }

@@ -1,24 +1,19 @@
 import { stripVTControlCharacters } from 'node:util';
 import { createLogUpdate } from 'log-update';
 import { resourceKey } from '../../api/contract/names.ts';
-import type { ModelDeployment, ModelDeploymentStatus } from '../../api/v1alpha1/model-deployment.ts';
-import { modelHeader, modelRow } from '../rows.ts';
-import { formatTable } from '../table.ts';
+import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
+import { formatResources } from '../rows.ts';
 
 /** Where `levada up` says things: a live table below the lines on a terminal, lines alone elsewhere. */
 export interface Reporter {
   line(text: string): void;
   /** Called whenever a status was written. */
-  status(resource: ModelDeployment): void;
+  status(resource: Resource): void;
   close(): void;
 }
 
 /** @param list what the table shows */
-export function createReporter(
-  stdout: NodeJS.WriteStream,
-  list: () => readonly ModelDeployment[],
-  now: () => Date,
-): Reporter {
+export function createReporter(stdout: NodeJS.WriteStream, list: () => readonly Resource[], now: () => Date): Reporter {
   return stdout.isTTY ? liveReporter(stdout, list, now) : plainReporter(stdout);
 }
 
@@ -33,21 +28,21 @@ function plainReporter(stdout: NodeJS.WriteStream): Reporter {
   const line = (text: string) => void stdout.write(lineOf(text));
   return {
     line,
-    status({ metadata, status }) {
-      const text = sentence(metadata.name, status);
-      if (said.get(resourceKey(metadata)) === text) return;
-      said.set(resourceKey(metadata), text);
+    status(resource) {
+      const key = resourceKey(resource);
+      const text = sentence(resource);
+      if (said.get(key) === text) return;
+      said.set(key, text);
       line(text);
     },
     close() {},
   };
 }
 
-function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDeployment[], now: () => Date): Reporter {
+function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly Resource[], now: () => Date): Reporter {
   const update = createLogUpdate(stdout);
   const draw = () => {
-    const rows = list().map((resource) => modelRow(resource, false, now()));
-    update(`\n${formatTable(modelHeader(false), rows)}\n\nCtrl-C ends it.`);
+    update(`\n${formatResources(list(), false, now())}\n\nCtrl-C ends it.`);
   };
   const said = new Map<string, string>();
   const line = (text: string) => {
@@ -58,10 +53,11 @@ function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDepl
   const timer = setInterval(draw, 1_000); // ages grow
   return {
     line,
-    status({ metadata, status }) {
-      const text = sentence(metadata.name, status);
-      if (said.get(resourceKey(metadata)) === text) return draw();
-      said.set(resourceKey(metadata), text);
+    status(resource) {
+      const key = resourceKey(resource);
+      const text = sentence(resource);
+      if (said.get(key) === text) return draw();
+      said.set(key, text);
       line(text);
     },
     close() {
@@ -73,10 +69,17 @@ function liveReporter(stdout: NodeJS.WriteStream, list: () => readonly ModelDepl
   };
 }
 
-function sentence(name: string, status: ModelDeploymentStatus | undefined): string {
+function sentence({ metadata, status }: Resource): string {
   const ready = status?.conditions.find(({ type }) => type === 'Ready');
-  const url = ready?.status === 'True' ? ` ${status?.url ?? ''}` : '';
-  return `${name}: ${ready?.reason ?? 'Pending'}: ${ready?.message ?? ''}${url}`;
+  const urls = ready?.status === 'True' ? urlsOf(status).map((url) => ` ${url}`) : [];
+  return `${metadata.name}: ${ready?.reason ?? 'Pending'}: ${ready?.message ?? ''}${urls.join('')}`;
+}
+
+/** Where a resource is reached. */
+function urlsOf(status: ResourceStatus | undefined): string[] {
+  if (!status) return [];
+  if ('sources' in status) return status.sources.flatMap(({ url }) => url ?? []);
+  return status.url === undefined ? [] : [status.url];
 }
 
 /** A line of a process's output. Its JSON logs become text; whatever else it prints is kept. */

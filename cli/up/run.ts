@@ -1,16 +1,25 @@
 import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { modelService, resourceKey, versionName } from '../../api/contract/names.ts';
+import { namespaceOf, resourceKey } from '../../api/contract/names.ts';
 import { LevadaError, messageOf } from '../../api/errors.ts';
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
+import type { Driver } from '../../operator/drivers/driver.ts';
+import { driverByKind } from '../../operator/drivers/kinds.ts';
 import { LocalDriver } from '../../operator/drivers/local/driver.ts';
+import { LocalPipelines } from '../../operator/drivers/local/pipelines.ts';
+import { LocalServices } from '../../operator/drivers/local/services.ts';
 import { bindSocket } from '../../operator/drivers/local/sockets.ts';
 import { KeyedQueue } from '../../operator/engine/queue.ts';
 import { reconcile } from '../../operator/reconcile.ts';
 import { type Loaded, loadPaths } from '../../operator/source/load.ts';
 import { localFileName, mountedPath } from '../../operator/source/local.ts';
+import { servicesOf } from '../../operator/source/parse.ts';
+import { startAdmin as startMetrics } from '../../runtime/admin.ts';
+import type { End } from '../../runtime/pipeline/ends.ts';
 import { problemLine } from '../output.ts';
 import { type AdminServer, type LocalResource, startAdmin } from './admin.ts';
+import { adminApi } from './admin-api.ts';
+import { type Names, resolveHost } from './hosts.ts';
 import { createReporter, formatLog, type Reporter } from './reporter.ts';
 import { isAlive, type Run, readRun, stateFolder, writeRun } from './run-file.ts';
 import { FileStore } from './store.ts';
@@ -19,6 +28,7 @@ import { watchFiles } from './watch.ts';
 const unitsFolder = resolve(stateFolder, 'units');
 const watchEveryMs = 250;
 const pollArtifactsMs = 1_000;
+const pollQueuesMs = 500;
 
 export interface UpOptions {
   readonly paths: readonly string[];
@@ -28,20 +38,38 @@ export interface UpOptions {
   readonly replicas: boolean;
   readonly stdout: NodeJS.WriteStream;
   /** Told of each status that is written. */
-  readonly onStatus?: (resource: ModelDeployment) => void;
+  readonly onStatus?: (resource: Resource) => void;
+  /** Told of each message that a step has ended with. */
+  readonly onEnd?: (end: End) => void;
 }
 
 /** Resources that run here, until {@link stop}. */
 export class UpRun {
   readonly #options: UpOptions;
   readonly #store: FileStore;
-  readonly #driver: LocalDriver;
+  readonly #models: LocalDriver;
+  readonly #pipelines: LocalPipelines;
+  readonly #services: LocalServices;
+  readonly #driver: Driver;
   readonly #queue: KeyedQueue;
   readonly #reporter: Reporter;
   #loaded: Loaded;
   #ports: Record<string, number>;
   #admin: AdminServer | undefined;
+  #metricsUrl: string | undefined;
   #notes: ReadonlySet<string> = new Set();
+  readonly #addressCache = new Map<string, Readonly<Record<string, string>>>();
+  readonly #names: Names = {
+    local: (host) => this.#loaded.local.hosts[host] ?? this.#services.origin(host)?.origin,
+    service: (namespace, service) => {
+      for (const resource of this.#store.list()) {
+        const key = resourceKey(resource);
+        const url = namespaceOf(key) === namespace ? this.#addresses(key)[service] : undefined;
+        if (url !== undefined) return url;
+      }
+      return undefined;
+    },
+  };
   #stopWatching = () => {};
   #stopped: Promise<void> | undefined;
 
@@ -58,16 +86,15 @@ export class UpRun {
     try {
       // A run that was killed could not remove them.
       await rm(unitsFolder, { recursive: true, force: true });
-      run.#admin = await startAdmin(() => run.resources());
+      run.#admin = await startAdmin(adminApi(() => run.resources(), run.#pipelines));
+      run.#metricsUrl = await startPipelineMetrics(run.#pipelines);
       await run.#remember();
     } catch (error) {
       await run.#end();
       throw error;
     }
-    run.#reporter.line(
-      'Model versions run as processes of this machine; requests and limits of CPU and memory are not enforced.',
-    );
-    run.#take(loaded);
+    for (const line of introduction(loaded)) run.#reporter.line(line);
+    await run.#take(loaded);
     // Beside a file, one may appear later; a folder's list shows it.
     const localFiles = options.paths.map((path) => join(dirname(resolve(path)), localFileName));
     run.#stopWatching = watchFiles(
@@ -85,7 +112,7 @@ export class UpRun {
     const now = () => new Date();
     this.#store = new FileStore(now, (key) => void this.#statusWritten(key));
     this.#reporter = createReporter(options.stdout, () => this.#store.list(), now);
-    this.#driver = new LocalDriver({
+    this.#models = new LocalDriver({
       stateDir: unitsFolder,
       mapPath: (path) => mountedPath(path, this.#loaded.local),
       // The compiled code is kept, as Python keeps its own: later starts are quicker.
@@ -96,6 +123,22 @@ export class UpRun {
       log: (unit, line) => this.#reporter.line(formatLog(unit, line)),
       note: (text) => this.#reporter.line(text),
     });
+    this.#services = new LocalServices({
+      log: (name, line) => this.#reporter.line(formatLog(name, line)),
+      note: (text) => this.#reporter.line(text),
+      changed: () => this.#requeuePipelines(),
+    });
+    this.#pipelines = new LocalPipelines({
+      environment: (namespace) => ({ resolve: (url) => resolveHost(url, namespace, this.#names) }),
+      waitsFor: (host) => this.#waitsFor(host),
+      port: (owner, service) => this.#portOf(owner, service),
+      pollMs: pollQueuesMs,
+      ...(options.onEnd && { ended: options.onEnd }),
+      log: (part, text, error) =>
+        this.#reporter.line(`${part} | ${text}${error === undefined ? '' : `: ${messageOf(error)}`}`),
+      note: (text) => this.#reporter.line(text),
+    });
+    this.#driver = driverByKind({ EventPipeline: this.#pipelines, ModelDeployment: this.#models });
     this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now), {
       firstMs: 250,
       maxMs: 30_000,
@@ -107,9 +150,11 @@ export class UpRun {
   /** What runs, as `levada get` shows it. */
   resources(): LocalResource[] {
     return this.#store.list().map((resource) => {
-      const { services, admin } = this.#driver.addresses(resourceKey(resource.metadata));
-      const urls = Object.entries(services).map(([name, port]) => [name, `http://127.0.0.1:${port}`]);
-      return { resource, services: Object.fromEntries(urls), admin };
+      const key = resourceKey(resource);
+      const services = this.#addresses(key);
+      if (resource.kind === 'ModelDeployment') return { resource, services, admin: this.#models.addresses(key).admin };
+      const admin = this.#metricsUrl === undefined ? {} : { [resource.metadata.name]: [this.#metricsUrl] };
+      return { resource, services: { ...services, ...this.#localServices(resource) }, admin };
     });
   }
 
@@ -128,25 +173,31 @@ export class UpRun {
     return this.#stopped;
   }
 
+  /** Pipelines first: what their steps have in hand still needs models and services. */
   async #end(): Promise<void> {
     await this.#driver.close();
+    await this.#services.stop();
     this.#admin?.close();
     this.#reporter.close();
   }
 
   /** Ends everything at once. */
   kill(): void {
-    this.#driver.kill();
+    this.#models.kill();
+    this.#services.kill();
   }
 
-  #take(loaded: Loaded): void {
-    const moved = JSON.stringify(loaded.local) !== JSON.stringify(this.#loaded.local);
+  async #take(loaded: Loaded): Promise<void> {
+    const moved = JSON.stringify(loaded.local.mounts) !== JSON.stringify(this.#loaded.local.mounts);
     this.#loaded = loaded;
+    // Its name resolves from now on, before a step asks for it.
+    await this.#services.apply(loaded.local.services);
+    this.#addressCache.clear();
     for (const note of loaded.notes) if (!this.#notes.has(note)) this.#reporter.line(note);
     this.#notes = new Set(loaded.notes);
     for (const key of this.#store.replace(loaded.resources.map(({ resource }) => resource))) this.#queue.add(key);
     if (!moved) return;
-    this.#driver.remount();
+    this.#models.remount();
     this.#reporter.line('mounts have changed: processes that start from now on use them');
   }
 
@@ -163,7 +214,7 @@ export class UpRun {
           return { ...problem, file, line, column: 1 };
         }),
       ];
-      if (problems.length === 0) return this.#take(loaded);
+      if (problems.length === 0) return await this.#take(loaded);
       for (const problem of problems) this.#reporter.line(problemLine(problem));
       this.#reporter.line('the edit is refused as a whole; what ran goes on running');
     } catch (error) {
@@ -176,8 +227,8 @@ export class UpRun {
     if (!resource) return;
     this.#reporter.status(resource);
     this.#options.onStatus?.(resource);
-    const { services } = this.#driver.addresses(key);
-    const ports = Object.entries(services).map(([name, port]) => [portKey(key, name), port] as const);
+    this.#addressCache.clear();
+    const ports = Object.entries(this.#addresses(key)).map(([name, url]) => [portKey(key, name), portOf(url)] as const);
     if (ports.every(([name, port]) => this.#ports[name] === port)) return;
     Object.assign(this.#ports, Object.fromEntries(ports));
     await this.#remember().catch((error: unknown) => this.#reporter.line(messageOf(error)));
@@ -190,6 +241,41 @@ export class UpRun {
     return { port: Object.values(this.#options.ports).includes(before) ? 0 : before, fixed: false };
   }
 
+  /** URLs of the Services of a resource, by name. */
+  #addresses(key: string): Readonly<Record<string, string>> {
+    const known = this.#addressCache.get(key);
+    if (known) return known;
+    const ports = Object.entries(this.#models.addresses(key).services);
+    const models = ports.map(([name, port]) => [name, `http://127.0.0.1:${port}`] as const);
+    const addresses = { ...Object.fromEntries(models), ...this.#pipelines.addresses(key) };
+    this.#addressCache.set(key, addresses);
+    return addresses;
+  }
+
+  /** What stands in for images of a pipeline's handlers: people want to see where it is. */
+  #localServices({ spec }: Resource): Record<string, string> {
+    if (!('steps' in spec)) return {};
+    return Object.fromEntries(
+      Object.keys(this.#loaded.local.services).flatMap((name) => {
+        const origin = this.#services.origin(name);
+        return origin ? [[name, origin.origin]] : [];
+      }),
+    );
+  }
+
+  /** Why a service of levada.local.yaml is not ready; `undefined`: it is, or there is none of that name. */
+  #waitsFor(host: string): string | undefined {
+    if (!Object.hasOwn(this.#loaded.local.services, host)) return undefined;
+    const status = this.#services.state(host);
+    if (status?.state === 'Ready') return undefined;
+    return `its service ${host} is not ready: ${status?.detail ?? 'it is being started'}`;
+  }
+
+  #requeuePipelines(): void {
+    for (const resource of this.#store.list())
+      if (resource.kind === 'EventPipeline') this.#queue.add(resourceKey(resource));
+  }
+
   async #remember(): Promise<void> {
     const admin = this.#admin && { url: this.#admin.url, token: this.#admin.token };
     await writeRun({ pid: process.pid, ...(admin && { admin }), ports: this.#ports });
@@ -197,7 +283,27 @@ export class UpRun {
 }
 
 /** `namespace/service`, of an owner's key. */
-const portKey = (owner: string, service: string): string => `${owner.split('/', 1)[0]}/${service}`;
+const portKey = (owner: string, service: string): string => `${namespaceOf(owner)}/${service}`;
+
+const portOf = (url: string): number => Number(new URL(url).port);
+
+/** What a person should know before anything else. */
+function introduction({ resources }: Loaded): string[] {
+  const has = (kind: Resource['kind']) => resources.some(({ resource }) => resource.kind === kind);
+  return [
+    ...(has('ModelDeployment')
+      ? ['Model versions run as processes of this machine; requests and limits of CPU and memory are not enforced.']
+      : []),
+    ...(has('EventPipeline') ? ['Events go through a broker in the memory of this process: they end with it.'] : []),
+  ];
+}
+
+/** @returns URL of the admin port of all pipelines */
+async function startPipelineMetrics({ host }: LocalPipelines): Promise<string> {
+  const status = () => ({ state: 'Loaded' as const, draining: false });
+  const port = await startMetrics({ host: '127.0.0.1', port: 0, metrics: host.metrics, status });
+  return `http://127.0.0.1:${port}`;
+}
 
 /** @throws LevadaError AlreadyRunning */
 async function refuseSecondRun({ pid, admin }: Run): Promise<void> {
@@ -212,10 +318,7 @@ async function refuseSecondRun({ pid, admin }: Run): Promise<void> {
 
 /** Ports that were asked for must be there from the beginning, differ, and belong to one service each. */
 function checkPorts({ resources }: Loaded, ports: UpOptions['ports']): void {
-  const services = resources.flatMap(({ resource: { metadata, spec } }) => [
-    modelService(metadata.name),
-    ...spec.versions.map(({ name }) => versionName(metadata.name, name)),
-  ]);
+  const services = resources.flatMap(({ resource }) => servicesOf(resource).map(({ service }) => service));
   const asked = Object.entries(ports);
   for (const [index, [service, port]] of asked.entries()) {
     const refuse = (why: string) => new LevadaError('Usage', { detail: `--port ${service}=${port}: ${why}` });

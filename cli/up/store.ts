@@ -1,70 +1,77 @@
 import { resourceKey } from '../../api/contract/names.ts';
 import type { Problem } from '../../api/errors.ts';
-import {
-  changedVersions,
-  type ModelDeployment,
-  type ModelDeploymentStatus,
-} from '../../api/v1alpha1/model-deployment.ts';
+import { changedVersions } from '../../api/v1alpha1/model-deployment.ts';
+import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
+import { type Neighbours, neighboursIn } from '../../operator/plan/neighbours.ts';
 import type { Store } from '../../operator/reconcile.ts';
 
 /** The resources of a local run. Holds what the API server would: generation, status, time of creation. */
 export class FileStore implements Store {
-  readonly #resources = new Map<string, ModelDeployment>();
-  readonly #statusWritten: (key: string, status: ModelDeploymentStatus) => void;
+  readonly #resources = new Map<string, Resource>();
+  readonly #statusWritten: (key: string, status: ResourceStatus) => void;
   readonly #now: () => Date;
 
-  constructor(now: () => Date, statusWritten: (key: string, status: ModelDeploymentStatus) => void) {
+  constructor(now: () => Date, statusWritten: (key: string, status: ResourceStatus) => void) {
     this.#now = now;
     this.#statusWritten = statusWritten;
   }
 
   /** What the API server's transition rules would refuse in `next`. */
-  refused(next: readonly ModelDeployment[]): Array<{ resource: ModelDeployment; problem: Problem }> {
+  refused(next: readonly Resource[]): Array<{ resource: Resource; problem: Problem }> {
     return next.flatMap((resource) => {
-      const before = this.#resources.get(resourceKey(resource.metadata));
-      return changedVersions(before?.spec.versions ?? [], resource.spec.versions).map((problem) => ({
+      const before = this.#resources.get(resourceKey(resource));
+      if (before?.kind !== 'ModelDeployment' || resource.kind !== 'ModelDeployment') return [];
+      return changedVersions(before.spec.versions, resource.spec.versions).map((problem) => ({
         resource,
         problem,
       }));
     });
   }
 
-  /** Takes the place of everything that was there. @returns keys of what was added, changed or removed */
-  replace(next: readonly ModelDeployment[]): string[] {
+  /**
+   * Takes the place of everything that was there.
+   *
+   * @returns keys of what was added, changed or removed, and of the pipelines, which may refer to it
+   */
+  replace(next: readonly Resource[]): string[] {
     const changed: string[] = [];
-    const keys = new Set(next.map(({ metadata }) => resourceKey(metadata)));
+    const keys = new Set(next.map((resource) => resourceKey(resource)));
     for (const key of this.#resources.keys()) {
       if (keys.has(key)) continue;
       this.#resources.delete(key);
       changed.push(key);
     }
     for (const resource of next) {
-      const key = resourceKey(resource.metadata);
+      const key = resourceKey(resource);
       const before = this.#resources.get(key);
       const same = before !== undefined && JSON.stringify(before.spec) === JSON.stringify(resource.spec);
       const generation = (before?.metadata.generation ?? 0) + (same ? 0 : 1);
       const creationTimestamp = before?.metadata['creationTimestamp'] ?? this.#now().toISOString();
       const metadata = { namespace: 'default', ...resource.metadata, generation, creationTimestamp };
-      this.#resources.set(key, { ...resource, metadata, ...(before?.status && { status: before.status }) });
+      this.#resources.set(key, { ...resource, metadata, ...(before?.status && { status: before.status }) } as Resource);
       if (!same) changed.push(key);
     }
-    return changed;
+    if (changed.length === 0) return [];
+    const pipelines = next.filter(({ kind }) => kind === 'EventPipeline').map((resource) => resourceKey(resource));
+    return [...new Set([...changed, ...pipelines])];
   }
 
-  list(): ModelDeployment[] {
-    return [...this.#resources.values()].toSorted((a, b) =>
-      resourceKey(a.metadata).localeCompare(resourceKey(b.metadata)),
-    );
+  list(): Resource[] {
+    return [...this.#resources.values()].toSorted((a, b) => resourceKey(a).localeCompare(resourceKey(b)));
   }
 
-  async get(key: string): Promise<ModelDeployment | undefined> {
+  async get(key: string): Promise<Resource | undefined> {
     return this.#resources.get(key);
   }
 
-  async writeStatus(key: string, status: ModelDeploymentStatus): Promise<void> {
+  async neighbours({ metadata }: Resource): Promise<Neighbours> {
+    return neighboursIn(metadata.namespace ?? 'default', [...this.#resources.values()]);
+  }
+
+  async writeStatus(key: string, status: ResourceStatus): Promise<void> {
     const resource = this.#resources.get(key);
     if (!resource) return; // removed meanwhile
-    this.#resources.set(key, { ...resource, status });
+    this.#resources.set(key, { ...resource, status } as Resource);
     this.#statusWritten(key, status);
   }
 }

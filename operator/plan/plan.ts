@@ -1,8 +1,8 @@
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
-import { summarize } from './status.ts';
-import { planTraffic } from './traffic.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
+import { planModel } from './model/plan.ts';
+import type { Neighbours } from './neighbours.ts';
+import { planPipeline } from './pipeline/plan.ts';
 import type { Observed, PlanResult } from './units.ts';
-import { planVersions } from './versions.ts';
 
 /**
  * What is to be there for `resource`, and what its status says, given what is there. The same arguments give the same
@@ -10,9 +10,8 @@ import { planVersions } from './versions.ts';
  *
  * @param now RFC 3339, in UTC; goes to times in the status
  */
-export function plan(resource: ModelDeployment, observed: Observed, now: string): PlanResult {
-  const traffic = planTraffic(resource, observed);
-  const versions = planVersions(resource, observed, traffic, now);
-  const status = summarize(resource, observed, traffic, versions, now);
-  return { units: traffic.units, fronts: traffic.fronts, status };
+export function plan(resource: Resource, observed: Observed, neighbours: Neighbours, now: string): PlanResult {
+  return resource.kind === 'ModelDeployment'
+    ? planModel(resource, observed, now)
+    : planPipeline(resource, observed, neighbours, now);
 }

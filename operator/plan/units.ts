@@ -1,5 +1,7 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
-import type { ModelDeployment, ModelDeploymentStatus } from '../../api/v1alpha1/model-deployment.ts';
+import type { PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
+import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { ResourceStatus } from '../../api/v1alpha1/resource.ts';
 
 /** What plan yields, in no orchestrator's terms. `objects/` renders units for Kubernetes, `drivers/local` starts them. */
 export type Unit = ModelVersionUnit;
@@ -28,6 +30,23 @@ export interface UnitPlan {
   /** In a fixed order: the one that serves, then the one that is to. */
   readonly units: readonly Unit[];
   readonly fronts: readonly Front[];
+  readonly pipeline?: PipelinePlan;
+}
+
+/** What a pipeline comes to: queues, and what puts messages in and takes them out. */
+export interface PipelinePlan extends PipelineParts {
+  /** `container` steps: their handlers run beside the consumer. */
+  readonly containers: ReadonlyArray<{ readonly step: string; readonly image: string }>;
+}
+
+/** What is there of a pipeline. */
+export interface ObservedPipeline {
+  /** As it was applied last. */
+  readonly applied: PipelinePlan;
+  /** By source name; http sources only. */
+  readonly sources: Readonly<Record<string, SourceState>>;
+  /** By name of the queue: steps and event sources. */
+  readonly queues: Readonly<Record<string, QueueState>>;
 }
 
 export const nothing: UnitPlan = { units: [], fronts: [] };
@@ -38,6 +57,7 @@ export interface Observed {
   readonly units: Readonly<Record<string, ObservedUnit>>;
   /** By service name. */
   readonly fronts: Readonly<Record<string, ObservedFront>>;
+  readonly pipeline?: ObservedPipeline;
 }
 
 export const nothingObserved: Observed = { units: {}, fronts: {} };
@@ -69,6 +89,6 @@ export interface ObservedFront {
   readonly url: string;
 }
 
-export interface PlanResult extends UnitPlan {
-  readonly status: ModelDeploymentStatus;
+export interface PlanResult<S extends ResourceStatus = ResourceStatus> extends UnitPlan {
+  readonly status: S;
 }

@@ -59,17 +59,31 @@ describe('loadPaths', () => {
     ]);
   });
 
+  it('refuses a local name that a resource has; that of a container step is for it', async () => {
+    const step = 'consumes: [a], container: { image: x }, emits: [b]';
+    await write({
+      'a.yaml': `${iris('a')}---\napiVersion: levada.dev/v1alpha1\nkind: EventPipeline\nmetadata: { name: p }\nspec:\n  sources: [{ name: in, emits: a, http: { path: / } }]\n  steps: [{ name: s, ${step} }]\n`,
+      'levada.local.yaml':
+        'services:\n  p-s: { command: [x] }\n  a-v1: { command: [x] }\nhosts:\n  p-in: http://b:1\n  a: http://b:1\n',
+    });
+    expect(lines(await load(''))).toEqual([
+      'levada.local.yaml:3:3 services.a-v1: ModelDeployment a makes a Service a-v1: choose another name (LocalFileInvalid)',
+      'levada.local.yaml:5:9 hosts.p-in: EventPipeline p makes a Service p-in: choose another name (LocalFileInvalid)',
+      'levada.local.yaml:6:6 hosts.a: ModelDeployment a makes a Service a: choose another name (LocalFileInvalid)',
+    ]);
+  });
+
   it('reads levada.local.yaml beside every path as settings', async () => {
     await write({
       'one/levada.local.yaml': 'mounts: { /models: ./here }',
       'one/a.yaml': iris('a'),
       'two/levada.local.yaml': 'mounts:\n  /models: ./here\n  /other: ../x\n',
       'two/b.yaml': iris('b'),
-      'three/levada.local.yaml': 'mounts: { models: x }\nservices: {}',
+      'three/levada.local.yaml': 'mounts: { models: x }\nservice: {}',
       'three/c.yaml': iris('c'),
     });
-    expect((await load('one')).local).toEqual({ mounts: { '/models': join(folder, 'one/here') } });
-    expect((await load('one/a.yaml')).local).toEqual({ mounts: { '/models': join(folder, 'one/here') } });
+    expect((await load('one')).local).toMatchObject({ mounts: { '/models': join(folder, 'one/here') } });
+    expect((await load('one/a.yaml')).local).toMatchObject({ mounts: { '/models': join(folder, 'one/here') } });
     const both = await load('one', 'two');
     expect(both.local.mounts).toEqual({ '/models': join(folder, 'one/here'), '/other': join(folder, 'x') });
     expect(lines(both)).toEqual([
@@ -81,7 +95,7 @@ describe('loadPaths', () => {
       expect.stringMatching(
         /^three\/levada.local.yaml:1:19 mounts.models: found the key "models"; allowed: .* \(InvalidValue\)$/,
       ),
-      'three/levada.local.yaml:2:1 services: unknown field `services`; allowed: mounts (UnknownField)',
+      'three/levada.local.yaml:2:1 service: unknown field `service`; allowed: mounts, services, hosts (did you mean services?) (UnknownField)',
     ]);
   });
 

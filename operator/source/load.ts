@@ -2,9 +2,16 @@ import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { messageOf, type Problem, problem } from '../../api/errors.ts';
 import { member } from '../../api/rules.ts';
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
-import { type LocalSettings, localFileName, mergeLocal, parseLocal } from './local.ts';
-import { checkSet, isForeign, parseResource } from './parse.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
+import {
+  checkLocalNames,
+  type LocalSettings,
+  localFileName,
+  mergeLocal,
+  noLocalSettings,
+  parseLocal,
+} from './local.ts';
+import { checkSet, isForeign, parseResource, servicesOf } from './parse.ts';
 import { type Document, type Position, readYaml } from './yaml.ts';
 
 /** A problem, with its place. Line and column count from 1; 0 is the file itself. */
@@ -14,9 +21,11 @@ export interface FileProblem extends Problem, Position {
 }
 
 interface LoadedResource {
-  readonly resource: ModelDeployment;
+  readonly resource: Resource;
   readonly file: string;
   readonly line: number;
+  /** Where in the file a problem of the resource is. */
+  readonly locate: (problem: Pick<Problem, 'code' | 'path'>) => Position;
 }
 
 /** What PATHs on a command line stand for. */
@@ -41,24 +50,38 @@ interface Loading {
   /** Absolute paths, so that a file that is named twice is read once. */
   readonly files: Set<string>;
   local: LocalSettings;
+  readonly locals: Array<{ local: LocalSettings; file: string; document: Document }>;
 }
 
 /** Loads files and folders as `kubectl apply -f` does, and what `levada.local.yaml` beside each of them says. */
 export async function loadPaths(paths: readonly string[]): Promise<Loaded> {
-  const loading: Loading = { found: [], problems: [], notes: [], files: new Set(), local: { mounts: {} } };
+  const loading: Loading = { found: [], problems: [], notes: [], files: new Set(), local: noLocalSettings, locals: [] };
   for (const path of paths) await loadPath(resolve(path), loading);
   for (const { resource, problem: mistake } of checkSet(loading.found.map((entry) => entry.resource))) {
     const entry = loading.found.find((candidate) => candidate.resource === resource);
     if (entry) loading.problems.push({ ...mistake, file: entry.file, ...entry.document.locate(mistake) });
   }
+  loading.problems.push(...localNameProblems(loading));
   if (loading.found.length === 0 && loading.problems.length === 0) {
     const nothing = (path: string) => fileProblem(resolve(path), 'holds no levada.dev resource');
     loading.problems.push(...paths.map(nothing));
   }
   const { local, notes } = loading;
   const files = [...loading.files];
-  const resources = loading.found.map(({ resource, file, line }) => ({ resource, file, line }));
+  const resources = loading.found.map(({ resource, file, line, locate }) => ({ resource, file, line, locate }));
   return { resources, local, problems: inOrder(loading.problems, files.map(shown)), notes, files };
+}
+
+/** A `container` step's name is there to be stood in for; what else has a Service answers for itself. */
+function localNameProblems({ found, locals }: Loading): FileProblem[] {
+  const made = found.flatMap(({ resource }) =>
+    servicesOf(resource)
+      .filter(({ path }) => !path.startsWith('spec.steps'))
+      .map(({ service }) => [service, `${resource.kind} ${resource.metadata.name}`] as const),
+  );
+  return locals.flatMap(({ local, file, document }) =>
+    checkLocalNames(local, new Map(made)).map((mistake) => ({ ...mistake, file, ...document.locate(mistake) })),
+  );
 }
 
 /** By file as they were read, then by place; what has no place comes first. */
@@ -105,7 +128,7 @@ async function loadFile(path: string, loading: Loading): Promise<void> {
     const { resource, problems } = parseResource(value, document.sourceOf);
     loading.problems.push(...problems.map((mistake) => ({ ...mistake, file, ...document.locate(mistake) })));
     const { line } = document.locate({ code: 'MissingField', path: '' });
-    if (resource) loading.found.push({ resource, file, line, document });
+    if (resource) loading.found.push({ resource, file, line, locate: (mistake) => document.locate(mistake), document });
   }
 }
 
@@ -114,8 +137,9 @@ async function loadLocal(path: string, loading: Loading): Promise<void> {
   const file = shown(path);
   for (const document of await readDocuments(path, loading)) {
     const { local, problems } = parseLocal(document.value, dirname(path), document.sourceOf);
-    const merged = mergeLocal(loading.local, local ?? { mounts: {} });
+    const merged = mergeLocal(loading.local, local ?? noLocalSettings);
     loading.local = merged.local;
+    if (local) loading.locals.push({ local, file, document });
     const all = [...problems, ...merged.problems];
     loading.problems.push(...all.map((mistake) => ({ ...mistake, file, ...document.locate(mistake) })));
   }

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { apiVersion } from '../../api/contract/names.ts';
-import { checkSet, isForeign, parseResource } from './parse.ts';
+import { checkSet, isForeign, parseResource, servicesOf } from './parse.ts';
+import { readYaml } from './yaml.ts';
 
 const version = { name: 'v1', uri: 'file:///models/iris/1' };
 const iris = (spec: object = {}, metadata: object = {}) => ({
@@ -43,16 +44,18 @@ describe('parseResource', () => {
       { kind: 'ModelDeployment' },
       [`apiVersion: found nothing; allowed: ${apiVersion} (NotAResource)`],
     ],
-    ['no kind', { apiVersion }, ['kind: found nothing; allowed: ModelDeployment (NotAResource)']],
+    ['no kind', { apiVersion }, ['kind: found nothing; allowed: ModelDeployment, EventPipeline (NotAResource)']],
     [
       'another version',
       { ...iris(), apiVersion: 'levada.dev/v2' },
-      [`apiVersion: found "levada.dev/v2 ModelDeployment"; allowed: ${apiVersion} ModelDeployment (UnknownKind)`],
+      [
+        `apiVersion: found "levada.dev/v2 ModelDeployment"; allowed: ${apiVersion} ModelDeployment or EventPipeline (UnknownKind)`,
+      ],
     ],
     [
       'another kind',
       { ...iris(), kind: 'Model' },
-      [`kind: found "${apiVersion} Model"; allowed: ${apiVersion} ModelDeployment (UnknownKind)`],
+      [`kind: found "${apiVersion} Model"; allowed: ${apiVersion} ModelDeployment or EventPipeline (UnknownKind)`],
     ],
     [
       'an unknown field',
@@ -150,11 +153,29 @@ describe('parseResource', () => {
       { versions: junk, serve: junk, batching: junk, resources: junk, classNames: junk },
       { requiredKeys: [] },
     );
+    const part = fc.record(
+      {
+        name: junk,
+        emits: junk,
+        consumes: junk,
+        http: junk,
+        model: junk,
+        fanout: junk,
+        retry: junk,
+        idempotency: junk,
+      },
+      { requiredKeys: [] },
+    );
+    const parts = fc.oneof(junk, fc.array(part));
+    const nearPipeline = fc
+      .record({ events: junk, sources: parts, steps: parts })
+      .map((spec) => ({ apiVersion, kind: 'EventPipeline', metadata: { name: 'orders' }, spec }));
     fc.assert(
       fc.property(
         fc.oneof(
           junk,
           near.map(iris),
+          nearPipeline,
           fc.record({ metadata: junk, spec: junk }).map((rest) => ({ ...iris(), ...rest })),
         ),
         (value) => {
@@ -164,6 +185,172 @@ describe('parseResource', () => {
         },
       ),
     );
+  });
+});
+
+/** `line:column path: message (Code)` of every problem of a pipeline; lines count from where `spec:` is 0. */
+function pipelineProblems(spec: string): string[] {
+  const head = `apiVersion: ${apiVersion}\nkind: EventPipeline\nmetadata: { name: orders }\nspec:\n`;
+  const { documents, problems: syntax } = readYaml(head + spec);
+  const found = documents.flatMap(({ value, sourceOf, locate }) =>
+    parseResource(value, sourceOf).problems.map((problem) => ({ ...problem, ...locate(problem) })),
+  );
+  return [...syntax, ...found].map(
+    ({ line, column, path, message, code }) => `${line - 4}:${column} ${path}: ${message} (${code})`,
+  );
+}
+
+const pipelineStep = (step: string) =>
+  pipelineProblems(
+    `  sources: [{ name: api, emits: a, http: { path: / } }]\n  steps:\n  - name: s\n    consumes: [a]\n${step.replace(/^/gm, '    ')}\n`,
+  );
+
+describe('an EventPipeline in YAML', () => {
+  it('is taken, with words quoted', () => {
+    const spec = `
+  events: { "on": {}, 'no': { schema: { type: object, properties: { yes: { const: off } } } } }
+  sources:
+  - { name: "on", emits: "on", http: { path: /, assign: { y: "{% $uuid() %}" } } }
+  steps:
+  - { name: "1", consumes: ["on"], when: 'yes', http: { url: http://h, timeout: 1m } }
+`;
+    expect(pipelineProblems(spec.replace('y: "{%', '"y": "{%').replace('yes:', '"yes":'))).toEqual([]);
+  });
+
+  const word = (word: string, kind = 'a boolean') => `found ${word} (${kind} for kubectl: quote it); allowed: a string`;
+  it('says what words are to kubectl', () => {
+    const spec = `
+  sources:
+  - name: on
+    emits: yes
+    http: { path: / }
+  steps:
+  - { name: no, consumes: [off, 1.10, ~, 2030-01-01], http: { url: http://h }, emits: [y] }
+`;
+    expect(pipelineProblems(spec)).toEqual([
+      `3:11 spec.sources[0].name: ${word('on')} (InvalidType)`,
+      `4:12 spec.sources[0].emits: ${word('yes')} (InvalidType)`,
+      `7:13 spec.steps[0].name: ${word('no')} (InvalidType)`,
+      `7:28 spec.steps[0].consumes[0]: ${word('off')} (InvalidType)`,
+      `7:33 spec.steps[0].consumes[1]: ${word('1.10', 'a number')} (InvalidType)`,
+      `7:39 spec.steps[0].consumes[2]: ${word('~', 'null')} (InvalidType)`,
+      `7:88 spec.steps[0].emits[0]: ${word('y')} (InvalidType)`,
+    ]);
+  });
+
+  it('says what keys are to kubectl', () => {
+    const spec = `
+  events:
+    on: {}
+    1.0: {}
+  sources: [{ name: api, emits: a, http: { path: /, assign: { y: 1 } } }]
+  steps: [{ name: s, consumes: [a], http: { url: http://h } }]
+`;
+    const key = (found: string) => word(`the key ${found}`);
+    expect(pipelineProblems(spec)).toEqual([
+      `3:5 spec.events.on: ${key('on')} (InvalidType)`,
+      `4:5 spec.events[1.0]: ${word('the key 1.0', 'a number')} (InvalidType)`,
+      `5:63 spec.sources[0].http.assign.y: ${key('y')} (InvalidType)`,
+    ]);
+  });
+
+  const quoted = "found text that begins with %; allowed: quoted text, and so are expressions: '{% … %}'";
+  const oneOf = 'exactly one of http, model, transform, fanout, container';
+  const duration = 'a duration such as 500ms, 10s or 1h30m (units: ms, s, m, h, d)';
+  const url = 'an http or https URL without user, password and fragment, its odd characters escaped';
+  it.each<[string, string, string[]]>([
+    ['an expression without quotes', 'transform: {% $ %}', [`5:17 : not valid YAML: ${quoted} (YamlSyntax)`]],
+    [
+      'one word where a list belongs',
+      'http: { url: http://h }\nemits: on',
+      ['6:12 spec.steps[0].emits: found on (true for kubectl); allowed: a list (InvalidType)'],
+    ],
+    [
+      'one type where a list belongs',
+      'http: { url: http://h }\nemits: a',
+      ['6:12 spec.steps[0].emits: found "a" (a string); allowed: a list (InvalidType)'],
+    ],
+    [
+      'yes as a condition',
+      'when: yes\nhttp: { url: http://h }',
+      [`5:11 spec.steps[0].when: ${word('yes')} (InvalidType)`],
+    ],
+    [
+      'a word where a number belongs',
+      'http: { url: http://h }\nconcurrency: off',
+      ['6:18 spec.steps[0].concurrency: found off (false for kubectl); allowed: an integer (InvalidType)'],
+    ],
+    [
+      'a duration without a unit',
+      'http: { url: http://h, timeout: 10 }',
+      [`5:37 spec.steps[0].http.timeout: ${word('10', 'a number')} (InvalidType)`],
+    ],
+    [
+      'a duration in words',
+      'http: { url: http://h, timeout: 5 minutes }',
+      [`5:37 spec.steps[0].http.timeout: found "5 minutes"; allowed: ${duration} (InvalidValue)`],
+    ],
+    [
+      'a duration as on a clock',
+      'http: { url: http://h, timeout: 1:30 }',
+      [`5:37 spec.steps[0].http.timeout: found "1:30"; allowed: ${duration} (InvalidValue)`],
+    ],
+    [
+      'a duration out of bounds',
+      'http: { url: http://h }\nidempotency: { retention: 91d }',
+      ['6:31 spec.steps[0].idempotency.retention: found "91d"; allowed: 1s to 90d (InvalidValue)'],
+    ],
+    [
+      'an expression that is not wrapped',
+      'transform: total\nemits: [e]',
+      ['5:16 spec.steps[0].transform: found "total"; allowed: an expression inside {% … %} (InvalidValue)'],
+    ],
+    [
+      'a type with a wildcard',
+      'http: { url: http://h }\nemits: ["order.*"]',
+      [
+        '6:13 spec.steps[0].emits[0]: found "order.*"; allowed: a type of event: letters, digits, _ and -, in words between dots (InvalidValue)',
+      ],
+    ],
+    [
+      'a map that is not indented',
+      'http:\nurl: http://h',
+      [
+        '5:5 spec.steps[0].http: found nothing (null); allowed: a map (InvalidType)',
+        '6:5 spec.steps[0].url: unknown field `url`; allowed: name, consumes, when, http, model, transform, fanout, container, emits, retry, idempotency, concurrency (UnknownField)',
+      ],
+    ],
+    [
+      'two members of a step',
+      'http: { url: http://h }\ntransform: "{% $ %}"\nemits: [e]',
+      [`3:5 spec.steps[0]: found http and transform; allowed: ${oneOf} (NotOneMember)`],
+    ],
+    ['no member of a step', 'when: a', [`3:5 spec.steps[0]: found none of them; allowed: ${oneOf} (NotOneMember)`]],
+    [
+      'a transform that emits nothing',
+      'transform: "{% $ %}"',
+      ['3:5 spec.steps[0].emits: found nothing; allowed: exactly one type (InvalidValue)'],
+    ],
+    [
+      'a url with a password, without showing it',
+      'http: { url: "http://user:secret@h/?a=b" }',
+      [`5:18 spec.steps[0].http.url: found "http://…@h/?a=b"; allowed: ${url} (InvalidValue)`],
+    ],
+    [
+      'a field that is almost right',
+      'http: { url: http://h, timout: 1s }',
+      [
+        '5:28 spec.steps[0].http.timout: unknown field `timout`; allowed: url, timeout (did you mean timeout?) (UnknownField)',
+      ],
+    ],
+  ])('refuses %s', (_, step, expected) => expect(pipelineStep(step)).toEqual(expected));
+
+  it('keeps null where JSON of any form belongs', () => {
+    const http = { path: '/', assign: { a: null }, response: { body: null } };
+    const steps = [{ name: 's', consumes: ['a'], http: { url: 'http://h' } }];
+    const spec = { sources: [{ name: 'api', emits: 'a', http }], steps };
+    const { resource } = parseResource({ apiVersion, kind: 'EventPipeline', metadata: { name: 'orders' }, spec });
+    expect(resource?.spec).toMatchObject({ sources: [{ http }] });
   });
 });
 
@@ -209,6 +396,29 @@ describe('checkSet', () => {
   it('refuses two versions that make one Service', () => {
     expect(found(parsed('iris', ['v1-a']), parsed('iris-v1', ['a']))).toEqual([
       '1 spec.versions[0].name: default/iris-v1 would make the Service iris-v1-a, which default/iris makes already (NameConflict)',
+    ]);
+  });
+
+  it('refuses a part of a pipeline that would make a Service of another resource', () => {
+    const spec = {
+      sources: [
+        { name: 'v1', emits: 'a', http: { path: '/' } },
+        { name: 'v2', emits: 'a', event: { pipeline: 'p', type: 'a' } },
+      ],
+      steps: [
+        { name: 's', consumes: ['a'], http: { url: 'http://h' } },
+        { name: 'box', consumes: ['a'], container: { image: 'i' } },
+      ],
+    };
+    const pipeline = parseResource({ apiVersion, kind: 'EventPipeline', metadata: { name: 'iris' }, spec }).resource!;
+    expect(servicesOf(pipeline)).toEqual([
+      { service: 'iris-v1', path: 'spec.sources[0].name' },
+      { service: 'iris-box', path: 'spec.steps[1].name' },
+    ]);
+    const model = parsed('iris', ['v1', 'v2', 'box', 's']);
+    expect(checkSet([model, pipeline]).map(({ problem: { path, code } }) => `${path} ${code}`)).toEqual([
+      'spec.sources[0].name NameConflict',
+      'spec.steps[1].name NameConflict',
     ]);
   });
 });

@@ -1,25 +1,36 @@
-import { apiVersion, group, modelService, resourceKey, versionName } from '../../api/contract/names.ts';
+import type * as z from 'zod';
+import {
+  apiVersion,
+  group,
+  modelService,
+  namespacedName,
+  partName,
+  resourceKey,
+  versionName,
+} from '../../api/contract/names.ts';
 import { type Problem, problem } from '../../api/errors.ts';
-import { formatPath, parsePath, valueAt } from '../../api/path.ts';
-import { member, show } from '../../api/rules.ts';
-import { type ModelDeployment, modelDeployment, modelDeploymentRules } from '../../api/v1alpha1/model-deployment.ts';
+import { formatPath, type Path, parsePath, valueAt } from '../../api/path.ts';
+import { member, members, show } from '../../api/rules.ts';
+import { kinds, type Resource, type ResourceKind } from '../../api/v1alpha1/resource.ts';
 import { checkSchema, type SourceOf } from './schema.ts';
 
-const kind = 'ModelDeployment';
+const kindNames = Object.keys(kinds).join(', ');
 
 /**
  * A resource from anything that JSON can hold: every problem at once, in document order. `resource` is there, with its
  * defaults filled in, only when there is none.
  */
-export function parseResource(
-  value: unknown,
-  sourceOf?: SourceOf,
-): { resource?: ModelDeployment; problems: Problem[] } {
+export function parseResource(value: unknown, sourceOf?: SourceOf): { resource?: Resource; problems: Problem[] } {
   const head = checkHead(value);
   if (head) return { problems: [head] };
-  const { data, problems } = checkSchema(modelDeployment, value, sourceOf);
+  const { schema, rules } = kinds[member(value, 'kind') as ResourceKind];
+  const { data, problems } = checkSchema<z.ZodType<Resource>>(schema, value, sourceOf);
   const paths = new Set(problems.map(({ path }) => path));
-  const all = [...problems, ...checkMetadata(value), ...checkRules(value).filter(({ path }) => !paths.has(path))];
+  const all = [
+    ...problems,
+    ...checkMetadata(value),
+    ...checkRules(value, rules).filter(({ path }) => !paths.has(path)),
+  ];
   return data && all.length === 0 ? { resource: data, problems: [] } : { problems: inDocumentOrder(value, all) };
 }
 
@@ -38,20 +49,20 @@ function checkHead(value: unknown): Problem | undefined {
   }
   for (const [name, wanted] of [
     ['apiVersion', apiVersion],
-    ['kind', kind],
+    ['kind', kindNames],
   ] as const) {
     const found = valueAt(value, [name]);
     if (typeof found === 'string') continue;
     return problem('NotAResource', name, { detail: `found ${show(found)}; allowed: ${wanted}` });
   }
   if (member(value, 'apiVersion') !== apiVersion) return unknownKind('apiVersion', value);
-  return member(value, 'kind') === kind ? undefined : unknownKind('kind', value);
+  return Object.hasOwn(kinds, String(member(value, 'kind'))) ? undefined : unknownKind('kind', value);
 }
 
 const unknownKind = (path: string, value: unknown): Problem =>
   problem('UnknownKind', path, {
     found: show(`${member(value, 'apiVersion')} ${member(value, 'kind')}`),
-    allowed: `${apiVersion} ${kind}`,
+    allowed: `${apiVersion} ${Object.keys(kinds).join(' or ')}`,
   });
 
 /** ObjectMeta of Kubernetes 1.34. The schema lets more through, so that what Kubernetes adds later stops no live object. */
@@ -86,11 +97,22 @@ function checkMetadata(value: unknown): Problem[] {
     );
 }
 
-const checkRules = (value: unknown): Problem[] =>
-  modelDeploymentRules.flatMap(({ path, rules }) => {
-    const at = valueAt(value, path);
-    return rules.flatMap((rule) => rule.check(at, formatPath(path)));
-  });
+const checkRules = (value: unknown, all: (typeof kinds)[ResourceKind]['rules']): Problem[] =>
+  all.flatMap(({ path, rules }) =>
+    expand(value, path).flatMap((at) => rules.flatMap((rule) => rule.check(valueAt(value, at), formatPath(at)))),
+  );
+
+/** The paths that `pattern` stands for in `value`, `*` being each entry of a list. Only those that lead somewhere. */
+function expand(value: unknown, pattern: readonly string[]): Path[] {
+  const paths = pattern.reduce<Path[]>(
+    (found, key) =>
+      found.flatMap((path) =>
+        key === '*' ? members(valueAt(value, path)).map((_, index) => [...path, index]) : [[...path, key]],
+      ),
+    [[]],
+  );
+  return paths.filter((path) => path.length === 1 || valueAt(value, path) !== undefined);
+}
 
 /** Sorted as the fields stand in the document; a field that is missing comes where its parent begins. */
 function inDocumentOrder(value: unknown, problems: Problem[]): Problem[] {
@@ -121,35 +143,53 @@ function compareKeys(a: readonly number[], b: readonly number[]): number {
 }
 
 /** What is wrong with resources that are all right one by one: names that two of them claim. */
-export function checkSet(
-  resources: readonly ModelDeployment[],
-): Array<{ resource: ModelDeployment; problem: Problem }> {
+export function checkSet(resources: readonly Resource[]): Array<{ resource: Resource; problem: Problem }> {
   const names = new Set<string>();
   const services = new Map<string, string>();
-  const found: Array<{ resource: ModelDeployment; problem: Problem }> = [];
+  const found: Array<{ resource: Resource; problem: Problem }> = [];
   for (const resource of resources) {
-    const key = resourceKey(resource.metadata);
+    const key = resourceKey(resource);
+    const name = namespacedName(resource.metadata);
     if (names.has(key)) {
-      found.push({ resource, problem: problem('DuplicateName', 'metadata.name', { found: key }) });
+      found.push({ resource, problem: problem('DuplicateName', 'metadata.name', { found: name }) });
       continue;
     }
     names.add(key);
     for (const { service, path } of servicesOf(resource)) {
-      const scoped = resourceKey({ ...resource.metadata, name: service });
+      const scoped = namespacedName({ ...resource.metadata, name: service });
       const other = services.get(scoped);
-      if (other) found.push({ resource, problem: problem('NameConflict', path, { found: key, service, other }) });
-      else services.set(scoped, key);
+      if (other) found.push({ resource, problem: problem('NameConflict', path, { found: name, service, other }) });
+      else services.set(scoped, name);
     }
   }
   return found;
 }
 
 /** Every Service that the resource may ever make, with the field that gives it its name. */
-function servicesOf({ metadata, spec }: ModelDeployment): Array<{ service: string; path: string }> {
+export function servicesOf(resource: Resource): Array<{ service: string; path: string }> {
+  const { name } = resource.metadata;
+  if (resource.kind === 'EventPipeline') {
+    const { sources, steps } = resource.spec;
+    const parts = [
+      ...sources.map((source, index) => ({
+        part: source.name,
+        list: 'sources',
+        index,
+        has: source.http !== undefined,
+      })),
+      ...steps.map((step, index) => ({ part: step.name, list: 'steps', index, has: step.container !== undefined })),
+    ];
+    return parts
+      .filter(({ has }) => has)
+      .map(({ part, list, index }) => ({
+        service: partName(name, part),
+        path: formatPath(['spec', list, index, 'name']),
+      }));
+  }
   return [
-    { service: modelService(metadata.name), path: 'metadata.name' },
-    ...spec.versions.map(({ name }, index) => ({
-      service: versionName(metadata.name, name),
+    { service: modelService(name), path: 'metadata.name' },
+    ...resource.spec.versions.map((version, index) => ({
+      service: versionName(name, version.name),
       path: formatPath(['spec', 'versions', index, 'name']),
     })),
   ];

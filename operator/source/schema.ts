@@ -3,6 +3,12 @@ import { dns1035, dnsLabel } from '../../api/contract/names.ts';
 import { type ErrorCode, type Problem, problem } from '../../api/errors.ts';
 import { formatPath, type Path, valueAt } from '../../api/path.ts';
 import { show } from '../../api/rules.ts';
+import {
+  durationPattern,
+  eventTypePattern,
+  urlPattern,
+  wrappedPattern,
+} from '../../api/v1alpha1/event-pipeline-rules.ts';
 
 /** The text of the unquoted scalar at a path, where the value comes from a file: `yes` where the value is `true`. */
 export type SourceOf = (path: Path) => string | undefined;
@@ -78,6 +84,10 @@ const typeNames: Record<string, string> = {
 const patternNames: Record<string, string> = {
   [String(dns1035)]: 'lower-case letters, digits and -, from a letter to a letter or digit',
   [String(dnsLabel)]: 'lower-case letters, digits and -, from and to a letter or digit',
+  [String(durationPattern)]: 'a duration such as 500ms, 10s or 1h30m (units: ms, s, m, h, d)',
+  [String(eventTypePattern)]: 'a type of event: letters, digits, _ and -, in words between dots',
+  [String(wrappedPattern)]: 'an expression inside {% … %}',
+  [String(urlPattern)]: 'an http or https URL without user, password and fragment, its odd characters escaped',
 };
 
 function allowedBy(issue: Issue, isInteger = false): string {

@@ -51,13 +51,19 @@ export function readYaml(text: string): { documents: Document[]; problems: Array
   const parsed = [...composer.compose(tokens(text, lines, refuse))];
   const broken = new Set(parsed.filter((document) => document.errors.length > 0));
   for (const document of broken) {
-    for (const { message, pos } of document.errors.slice(0, maxSyntaxErrors)) refuse(message, pos[0]);
+    for (const { message, pos } of document.errors.slice(0, maxSyntaxErrors)) refuse(plainer(message), pos[0]);
   }
   // Lines are counted while tokens are read, so positions are known only now.
   const problems = errors.map(({ detail, offset }) => ({ ...problem('YamlSyntax', '', { detail }), ...at(offset) }));
   const documents = parsed.flatMap((document) => (broken.has(document) ? [] : convertDocument(document, at, problems)));
   return { documents, problems };
 }
+
+/** The library's message, or what it means to somebody who has written an expression as it stands in the docs' prose. */
+const plainer = (message: string): string =>
+  message.includes('directive indicator character %')
+    ? "found text that begins with %; allowed: quoted text, and so are expressions: '{% … %}'"
+    : message;
 
 type Locate = (offset: number) => Position;
 

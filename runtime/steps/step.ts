@@ -22,6 +22,8 @@ export interface StepContext {
   /** W3C trace context of this attempt: a span of its own in the event's trace. */
   readonly traceparent: string;
   readonly tracestate?: string;
+  /** Types that the step declares. None: a reply that names no type is nothing but a sign of success. */
+  readonly emits: readonly string[];
   /** Aborted when the drain's time is over: what is under way is given up. */
   readonly signal: AbortSignal;
 }

@@ -18,9 +18,10 @@ export interface Transport {
 
   /**
    * Copies each message into every queue that is bound to its type. Resolves when all copies are safe; all of the
-   * messages or none of them. A type that nothing is bound to goes nowhere: that is no error.
+   * messages or none of them; a broker that cannot take back a part says so by rejecting, and the caller publishes all
+   * again under the same ids. A type that nothing is bound to goes nowhere: that is no error.
    *
-   * @throws LevadaError BrokerFull, BrokerUnavailable, MessageTooLarge: nothing was taken
+   * @throws LevadaError BrokerFull, BrokerUnavailable, MessageTooLarge
    */
   publish(pipeline: string, messages: readonly Message[]): Promise<void>;
 
@@ -75,7 +76,8 @@ export interface Delivery {
    * Says how this delivery ended, once. Resolves when that is safe. The broker may have taken the message away
    * meanwhile; then it is delivered again, and this rejects.
    *
-   * @throws LevadaError BrokerFull (`done` only: nothing has happened, settle again), BrokerUnavailable
+   * @throws LevadaError BrokerFull, MessageTooLarge (`done` only: nothing has happened, settle again, or otherwise),
+   *   BrokerUnavailable
    */
   settle(settlement: Settlement): Promise<void>;
 }

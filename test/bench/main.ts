@@ -3,6 +3,7 @@
 import { failed } from './bars.ts';
 import type { Benchmark } from './benchmark.ts';
 import { openContext } from './context.ts';
+import { fanout } from './fanout/fanout.ts';
 import { inference } from './inference/inference.ts';
 import { type Options, parseOptions, UsageError, usage } from './options.ts';
 import { killAll } from './process.ts';
@@ -11,7 +12,7 @@ import { soak } from './soak.ts';
 import { verdictTable } from './table.ts';
 import { missingTools } from './wrk.ts';
 
-const benchmarks = { inference, soak } satisfies Record<string, Benchmark>;
+const benchmarks = { fanout, inference, soak } satisfies Record<string, Benchmark>;
 
 function isBenchmark(name: string): name is keyof typeof benchmarks {
   return Object.hasOwn(benchmarks, name);

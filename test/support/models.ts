@@ -67,6 +67,11 @@ export function requireModelsPython(context: SkippableContext): Promise<string> 
   return orSkip(context, () => ensurePython('models', { onProgress: () => {} }));
 }
 
+/** The Python with aiohttp; skips like {@link requirePython}. */
+export function requireAiohttpPython(context: SkippableContext): Promise<string> {
+  return orSkip(context, () => ensurePython('aiohttp', { onProgress: () => {} }));
+}
+
 async function orSkip<T>(context: SkippableContext, find: () => Promise<T>): Promise<T> {
   try {
     return await find();

@@ -6,6 +6,7 @@ import {
   type ModelServerStatus,
   type ToModelServer,
 } from '../../../api/contract/model-server.ts';
+import { eachLine } from './lines.ts';
 import type { BoundSocket } from './sockets.ts';
 
 const main = fileURLToPath(new URL('../../../runtime/main.ts', import.meta.url));
@@ -86,17 +87,4 @@ export class RuntimeProcess {
     else if (message.type === 'listening') this.#events.listening(message.socket);
     else if (message.type === 'admin') this.#events.admin(message.port);
   }
-}
-
-function eachLine(stream: NodeJS.ReadableStream, line: (text: string) => void): void {
-  let rest = '';
-  stream.setEncoding('utf8');
-  stream.on('data', (chunk: string) => {
-    const parts = (rest + chunk).split('\n');
-    rest = parts.pop() ?? '';
-    for (const part of parts) line(part);
-  });
-  stream.on('end', () => {
-    if (rest) line(rest);
-  });
 }

@@ -1,0 +1,120 @@
+import { Argument, Command, Option } from 'commander';
+import { namespacedName } from '../api/contract/names.ts';
+import { LevadaError } from '../api/errors.ts';
+import type { DeadLetter, DeadLetterFilter } from '../runtime/pipeline/dead-letters.ts';
+import { findResource } from './get.ts';
+import { askRun, localResources } from './local-run.ts';
+import { counted, exitCodes, print, printJson } from './output.ts';
+import { formatAge, formatTable } from './table.ts';
+
+interface Flags {
+  step?: string;
+  reason?: string;
+  all: boolean;
+  limit: string;
+  output: 'table' | 'json';
+}
+
+const verbs = ['ls', 'show', 'replay', 'drop'] as const;
+type Verb = (typeof verbs)[number];
+
+export function dlqCommand(): Command {
+  return new Command('dlq')
+    .summary('look at dead letters, send them again, drop them')
+    .description('Messages that a step has given up, with the reason, the step, the attempt and the error.')
+    .argument('<name>', 'name of the EventPipeline')
+    .addArgument(new Argument('<verb>', 'what to do').choices(verbs))
+    .argument('[id...]', 'ids of events; those of `ls`')
+    .option('--step <step>', 'only those of this step')
+    .option('--reason <code>', 'only those with this reason')
+    .option('--all', 'replay or drop all that match, without ids', false)
+    .option('--limit <count>', 'list at most so many', '1000')
+    .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']).default('table'))
+    .addHelpText(
+      'after',
+      `
+A replay puts the message back into its step's queue, for that step alone, as a first attempt.
+
+Example:
+  levada dlq orders ls
+  levada dlq orders show 5f6c0a9e-…
+  levada dlq orders replay --all --step inventory
+
+Exit codes: 0 done, 1 nothing matches or nothing runs, 2 wrong usage.`,
+    )
+    .action(act);
+}
+
+async function act(name: string, verb: Verb, ids: string[], flags: Flags): Promise<void> {
+  const { resource } = findResource(await localResources(), name);
+  if (resource.kind !== 'EventPipeline') {
+    throw new LevadaError('Usage', { detail: `${name} is a ${resource.kind}; only an EventPipeline has dead letters` });
+  }
+  const request = {
+    pipeline: namespacedName(resource.metadata),
+    filter: filterOf(verb, ids, flags),
+    limit: limitOf(flags),
+  };
+  if (verb === 'ls' || verb === 'show') {
+    const letters = await askRun<DeadLetter[]>('/deadletters', request);
+    if (verb === 'show' && letters.length === 0) process.exitCode = exitCodes.no;
+    if (flags.output === 'json') printJson(verb === 'ls' ? { items: letters } : letters);
+    else print(verb === 'ls' ? tableOf(letters) : letters.map(fullText).join('\n\n') || 'no dead letter matches');
+    return;
+  }
+  const count = await askRun<number>(verb === 'replay' ? '/replay' : '/drop', request);
+  if (count === 0) process.exitCode = exitCodes.no;
+  if (flags.output === 'json') printJson({ [verb === 'replay' ? 'replayed' : 'dropped']: count });
+  else print(`${counted(count, 'dead letter')} ${verb === 'replay' ? 'replayed' : 'dropped'}`);
+}
+
+/** @throws LevadaError Usage */
+function filterOf(verb: Verb, ids: readonly string[], { step, reason, all }: Flags): DeadLetterFilter {
+  const needsChoice = verb === 'replay' || verb === 'drop';
+  if (verb === 'show' && ids.length === 0) throw new LevadaError('Usage', { detail: 'show takes ids: those of `ls`' });
+  if (needsChoice && all === ids.length > 0) {
+    throw new LevadaError('Usage', { detail: `${verb} takes ids, or --all, and not both` });
+  }
+  return {
+    ...(step !== undefined && { step }),
+    ...(reason !== undefined && { reason }),
+    ...(ids.length > 0 && { ids }),
+  };
+}
+
+/** @throws LevadaError Usage */
+function limitOf({ limit }: Flags): number {
+  const count = Number(limit);
+  if (Number.isInteger(count) && count > 0) return count;
+  throw new LevadaError('Usage', { detail: `--limit: found ${limit}; allowed: a whole number from 1` });
+}
+
+function tableOf(letters: readonly DeadLetter[]): string {
+  if (letters.length === 0) return 'no dead letters';
+  const now = new Date();
+  const rows = letters.map(({ step, id, type, reason, attempt, time, error }) => {
+    return [step, id, type, reason, String(attempt), formatAge(time, now), shortened(error)];
+  });
+  return formatTable(['STEP', 'ID', 'TYPE', 'REASON', 'ATTEMPT', 'AGE', 'ERROR'], rows);
+}
+
+const shortened = (text: string): string => (text.length > 100 ? `${text.slice(0, 99)}…` : text);
+
+function fullText({
+  step,
+  id,
+  source,
+  type,
+  reason,
+  attempt,
+  error,
+  time,
+  traceId,
+  data,
+  dataBase64,
+}: DeadLetter): string {
+  const rows = Object.entries({ id, source, type, step, reason, attempt, error, time, traceId });
+  const fields = rows.filter(([, value]) => value !== undefined).map(([key, value]) => `${key}:`.padEnd(10) + value);
+  const body = dataBase64 === undefined ? JSON.stringify(data, null, 2) : `base64 ${dataBase64}`;
+  return [...fields, 'data:', body ?? ''].join('\n');
+}

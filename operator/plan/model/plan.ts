@@ -1,0 +1,22 @@
+import type { ModelDeployment, ModelDeploymentStatus } from '../../../api/v1alpha1/model-deployment.ts';
+import type { Observed, PlanResult } from '../units.ts';
+import { summarize } from './status.ts';
+import { planTraffic } from './traffic.ts';
+import { planVersions } from './versions.ts';
+
+/**
+ * What is to be there for `resource`, and what its status says, given what is there. The same arguments give the same
+ * answer; applying it and planning again changes nothing.
+ *
+ * @param now RFC 3339, in UTC; goes to times in the status
+ */
+export function planModel(
+  resource: ModelDeployment,
+  observed: Observed,
+  now: string,
+): PlanResult<ModelDeploymentStatus> {
+  const traffic = planTraffic(resource, observed);
+  const versions = planVersions(resource, observed, traffic, now);
+  const status = summarize(resource, observed, traffic, versions, now);
+  return { units: traffic.units, fronts: traffic.fronts, status };
+}

@@ -1,0 +1,103 @@
+import { type Problem, problem } from '../../../api/errors.ts';
+import { assignViolations, compileSchema } from '../../../api/language/event-schema.ts';
+import { compileTemplate } from '../../../api/language/template.ts';
+import { formatPath, type Path } from '../../../api/path.ts';
+import { show } from '../../../api/rules.ts';
+import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
+import { emittedTypes, type Neighbours } from '../neighbours.ts';
+import { caught } from './caught.ts';
+import { findCycle } from './cycle.ts';
+import { checkExpressions } from './expressions.ts';
+
+type Check = (pipeline: EventPipeline, neighbours: Neighbours) => Problem[];
+
+/**
+ * What is wrong with a pipeline that has the right form: what its expressions and schemas say, and what it refers to.
+ * The first one is the reason of `Accepted=False`.
+ */
+export const checkPipeline: Check = (pipeline, neighbours) => checks.flatMap((check) => check(pipeline, neighbours));
+
+const checkSchemas: Check = ({ spec: { events = {} } }) =>
+  Object.entries(events).flatMap(([type, { schema }]) => {
+    if (!schema) return [];
+    const path = formatPath(['spec', 'events', type, 'schema']);
+    return caught(() => compileSchema(schema), path);
+  });
+
+/** A field that is assigned must be allowed, and a literal must be right. */
+const checkAssign: Check = ({ spec: { sources, events = {} } }) =>
+  sources.flatMap(({ emits, http }, index) => {
+    const schema = events[emits]?.schema;
+    if (!http?.assign || !schema || caught(() => compileSchema(schema), '').length > 0) return [];
+    const readable = Object.entries(http.assign).filter(
+      ([, value]) => caught(() => compileTemplate(value), '').length === 0,
+    );
+    return assignViolations(schema, Object.fromEntries(readable)).map(({ field, detail }) =>
+      problem('AssignBreaksSchema', formatPath(['spec', 'sources', index, 'http', 'assign', field]), {
+        type: emits,
+        detail,
+      }),
+    );
+  });
+
+/** The schema takes what looks like a URL: that a port is below 65536, say, no pattern can tell. */
+const checkUrls: Check = ({ spec: { steps } }) =>
+  steps.flatMap(({ http }, index) => {
+    if (!http || URL.canParse(http.url)) return [];
+    const path = formatPath(['spec', 'steps', index, 'http', 'url']);
+    return [
+      problem('InvalidValue', path, { found: show(http.url), allowed: 'a URL with a host and a port that exist' }),
+    ];
+  });
+
+const checkEvents: Check = ({ spec }) => {
+  const emitted = emittedTypes(spec);
+  const unknown = (type: string, path: Path) =>
+    emitted.includes(type)
+      ? []
+      : [problem('EventNotEmitted', formatPath(path), { found: show(type), allowed: emitted.join(', ') })];
+  return [
+    ...Object.keys(spec.events ?? {}).flatMap((type) => unknown(type, ['spec', 'events', type])),
+    ...spec.steps.flatMap(({ consumes }, index) =>
+      consumes.flatMap((type, place) => unknown(type, ['spec', 'steps', index, 'consumes', place])),
+    ),
+  ];
+};
+
+const checkCycle: Check = ({ spec: { steps } }) => {
+  const cycle = findCycle(steps);
+  if (!cycle) return [];
+  const detail = cycle.map(({ step, type }) => `${step} emits ${type}`).join(', ');
+  return [problem('EventCycle', 'spec.steps', { detail: `${detail}, which ${cycle[0]?.step} consumes` })];
+};
+
+const checkReferences: Check = ({ metadata, spec: { sources, steps } }, { models, pipelines }) => [
+  ...steps.flatMap(({ model }, index) => {
+    if (!model || models.includes(model.ref)) return [];
+    const path = formatPath(['spec', 'steps', index, 'model', 'ref']);
+    return [problem('ModelNotFound', path, { found: show(model.ref), allowed: listed(models) })];
+  }),
+  ...sources.flatMap(({ event }, index) => {
+    if (!event) return [];
+    const others = Object.keys(pipelines).filter((name) => name !== metadata.name);
+    const at = (field: string) => formatPath(['spec', 'sources', index, 'event', field]);
+    if (!others.includes(event.pipeline)) {
+      return [problem('PipelineNotFound', at('pipeline'), { found: show(event.pipeline), allowed: listed(others) })];
+    }
+    const types = pipelines[event.pipeline] ?? [];
+    if (types.includes(event.type)) return [];
+    return [problem('EventNotEmitted', at('type'), { found: show(event.type), allowed: listed(types) })];
+  }),
+];
+
+const checks: readonly Check[] = [
+  checkSchemas,
+  checkUrls,
+  checkExpressions,
+  checkAssign,
+  checkEvents,
+  checkCycle,
+  checkReferences,
+];
+
+const listed = (names: readonly string[]): string => names.join(', ') || 'none';

@@ -1,0 +1,57 @@
+import type { QueueState } from '../../../api/contract/pipeline.ts';
+import type { EventPipeline, EventPipelineStatus } from '../../../api/v1alpha1/event-pipeline.ts';
+import type { Neighbours } from '../neighbours.ts';
+import type { Observed, ObservedPipeline, PipelinePlan, PlanResult } from '../units.ts';
+import { checkPipeline } from './check.ts';
+import { planParts } from './parts.ts';
+import { summarizePipeline } from './status.ts';
+
+/**
+ * What is to be there for a pipeline, and what its status says. One that is not accepted leaves what runs as it is.
+ *
+ * @param now RFC 3339, in UTC; goes to times in the status
+ */
+export function planPipeline(
+  resource: EventPipeline,
+  observed: Observed,
+  neighbours: Neighbours,
+  now: string,
+): PlanResult<EventPipelineStatus> {
+  const problems = checkPipeline(resource, neighbours);
+  const there = observed.pipeline;
+  const pipeline = problems.length > 0 ? there?.applied : withLeftovers(planParts(resource), there);
+  const status = summarizePipeline(resource, there, problems, now);
+  return { units: [], fronts: [], ...(pipeline && { pipeline }), status };
+}
+
+/**
+ * A step that is gone from the spec gets no new messages, but handles those that it has; its dead letters stay until
+ * somebody has dealt with them. Its queue stays for one more plan even when it was seen empty: as long as it was bound, a
+ * message may have come since.
+ */
+function withLeftovers(wanted: PipelinePlan, observed: ObservedPipeline | undefined): PipelinePlan {
+  if (!observed) return wanted;
+  const { applied, queues } = observed;
+  const bound = new Set(applied.topology.queues.filter(({ bindings }) => bindings.length > 0).map(({ name }) => name));
+  const left = leftoverNames(wanted, observed).filter((name) => bound.has(name) || holds(queues[name]));
+  const isBusy = (name: string) => left.includes(name) && (bound.has(name) || handles(queues[name]));
+  return {
+    ...wanted,
+    topology: {
+      ...wanted.topology,
+      queues: [...wanted.topology.queues, ...left.map((name) => ({ name, bindings: [] }))],
+    },
+    consumers: [...wanted.consumers, ...applied.consumers.filter(({ name }) => isBusy(name))],
+    containers: [...wanted.containers, ...applied.containers.filter(({ step }) => isBusy(step))],
+  };
+}
+
+/** Queues that were applied, or that the broker still has, and that nobody wants. */
+function leftoverNames(wanted: PipelinePlan, { applied, queues }: ObservedPipeline): string[] {
+  const names = new Set([...applied.topology.queues.map(({ name }) => name), ...Object.keys(queues)]);
+  for (const { name } of wanted.topology.queues) names.delete(name);
+  return [...names];
+}
+
+const handles = (queue: QueueState | undefined): boolean => queue !== undefined && queue.waiting + queue.inFlight > 0;
+const holds = (queue: QueueState | undefined): boolean => handles(queue) || (queue?.dead ?? 0) > 0;

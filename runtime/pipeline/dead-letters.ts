@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto';
+import type { Message } from '../events/message.ts';
+import { parseTraceparent } from '../events/trace.ts';
+import type { Transport } from '../transports/transport.ts';
+
+/** A dead letter as people and programs read it. */
+export interface DeadLetter {
+  readonly step: string;
+  readonly id: string;
+  readonly source: string;
+  readonly type: string;
+  /** Code of docs/reference/errors.md. */
+  readonly reason: string;
+  /** Of the attempt that was the last. */
+  readonly attempt: number;
+  readonly error: string;
+  /** When the step gave up, RFC 3339. */
+  readonly time: string;
+  readonly traceId?: string;
+  /** JSON; absent where the data is none. */
+  readonly data?: unknown;
+  /** Where the data is not JSON. */
+  readonly dataBase64?: string;
+}
+
+/** Which dead letters are meant: all that are absent match. */
+export interface DeadLetterFilter {
+  readonly step?: string;
+  /** Ids of events. */
+  readonly ids?: readonly string[];
+  readonly reason?: string;
+}
+
+/** Lists at most `limit`, oldest first within each step. @throws LevadaError BrokerUnavailable */
+export async function listDeadLetters(
+  transport: Transport,
+  pipeline: string,
+  filter: DeadLetterFilter,
+  limit: number,
+): Promise<DeadLetter[]> {
+  const found: DeadLetter[] = [];
+  await visit(transport, pipeline, filter, (message, step) => {
+    if (found.length >= limit) return 'stop';
+    found.push(describe(message, step));
+    return 'keep';
+  });
+  return found;
+}
+
+/**
+ * Puts dead letters back into the queues of their steps, for a first attempt, with a fresh replay id: what has been done
+ * with them before is no reason to skip them.
+ *
+ * @returns how many
+ * @throws LevadaError BrokerUnavailable: those before it are replayed, the rest are where they were
+ */
+export async function replayDeadLetters(
+  transport: Transport,
+  pipeline: string,
+  filter: DeadLetterFilter,
+): Promise<number> {
+  let count = 0;
+  await visit(transport, pipeline, filter, (message) => {
+    count++;
+    return { replay: { ...message, delivery: { attempt: 1, replay: randomUUID() } } };
+  });
+  return count;
+}
+
+/** @returns how many are gone @throws LevadaError BrokerUnavailable */
+export async function dropDeadLetters(
+  transport: Transport,
+  pipeline: string,
+  filter: DeadLetterFilter,
+): Promise<number> {
+  let count = 0;
+  await visit(transport, pipeline, filter, () => {
+    count++;
+    return 'drop';
+  });
+  return count;
+}
+
+type Act = (message: Message, step: string) => 'keep' | 'drop' | 'stop' | { replay: Message };
+
+async function visit(transport: Transport, pipeline: string, filter: DeadLetterFilter, act: Act): Promise<void> {
+  const ids = filter.ids && new Set(filter.ids);
+  const steps = Object.entries(await transport.depths(pipeline)).filter(
+    ([step, { dead }]) => dead > 0 && (filter.step === undefined || filter.step === step),
+  );
+  for (const [step] of steps) {
+    await transport.visitDead({ pipeline, queue: step }, (message) => {
+      const matches =
+        (!ids || ids.has(message.id)) &&
+        (filter.reason === undefined || filter.reason === message.delivery.dead?.reason);
+      return matches ? act(message, step) : 'keep';
+    });
+  }
+}
+
+function describe({ id, source, type, extensions, data, delivery }: Message, step: string): DeadLetter {
+  const { reason = 'InternalError', attempt = 0, error = '', time = '' } = delivery.dead ?? {};
+  const traceId = parseTraceparent(extensions['traceparent'])?.traceId;
+  return { step, id, source, type, reason, attempt, error, time, ...(traceId && { traceId }), ...dataOf(data) };
+}
+
+function dataOf(bytes: Uint8Array): Pick<DeadLetter, 'data' | 'dataBase64'> {
+  if (bytes.length === 0) return {};
+  try {
+    return { data: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) as unknown };
+  } catch {
+    return { dataBase64: Buffer.from(bytes).toString('base64') };
+  }
+}

@@ -1,0 +1,20 @@
+import type { ErrorCode } from '../../api/errors.ts';
+import type { Message } from '../events/message.ts';
+
+/** How a delivery of a message to a step ended. `done`, `skipped`, `duplicate` and `dead` are final. */
+export interface End {
+  /** `namespace/name`. */
+  readonly pipeline: string;
+  readonly step: string;
+  readonly message: Message;
+  readonly end: 'done' | 'skipped' | 'duplicate' | 'retry' | 'dead' | 'released';
+  /** What went wrong, of `retry` and `dead`. */
+  readonly reason?: ErrorCode;
+  readonly error?: string;
+  /** Until the next attempt, of `retry`. */
+  readonly delayMs?: number;
+  /** What came out. */
+  readonly emits: readonly Message[];
+  /** From when the step took the message to when its end was safe. */
+  readonly ms: number;
+}
