@@ -268,7 +268,7 @@ export class UpRun {
     if (!Object.hasOwn(this.#loaded.local.services, host)) return undefined;
     const status = this.#services.state(host);
     if (status?.state === 'Ready') return undefined;
-    return `its service ${host} is not ready: ${status?.detail ?? 'it is being started'}`;
+    return `its service ${host} is not ready: ${status?.detail || 'it is being started'}`;
   }
 
   #requeuePipelines(): void {

@@ -76,6 +76,7 @@ export class ProcessGroup {
   kill(): void {
     this.#stopping = true;
     this.#signal('SIGKILL');
+    this.#guard?.kill('SIGKILL');
   }
 
   /** Whether a process of the group was there to get it. */

@@ -107,8 +107,17 @@ export class LocalPipelines implements Driver {
   async close(): Promise<void> {
     clearInterval(this.#poll);
     await this.host.close();
+    for (const { plan } of this.#owners.values()) await this.#sayWhatEnds(plan.topology.pipeline);
     await this.transport.close();
     this.#owners.clear();
+  }
+
+  async #sayWhatEnds(pipeline: string): Promise<void> {
+    const depths = Object.values(await this.transport.depths(pipeline));
+    const waiting = depths.reduce((sum, { ready, delayed, unsettled }) => sum + ready + delayed + unsettled, 0);
+    const dead = depths.reduce((sum, depth) => sum + depth.dead, 0);
+    if (waiting + dead === 0) return;
+    this.#options.note(`${nameOf(pipeline)}: ${waiting} waiting messages and ${dead} dead letters end with this run`);
   }
 
   /** A step whose handler is being started does not run yet. */

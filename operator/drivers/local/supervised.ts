@@ -54,7 +54,7 @@ export class Supervised {
   readonly #located = Promise.withResolvers<void>();
   readonly #running: Promise<void>;
   #group: ProcessGroup | undefined;
-  #status: Pick<ServiceStatus, 'state' | 'detail'> = { state: 'Starting', detail: '' };
+  #status: Pick<ServiceStatus, 'state' | 'detail'> = { state: 'Starting', detail: 'being started' };
   #said = '';
   #wasReady = false;
   /** The command never came to listen: its fallback runs. */

@@ -68,7 +68,12 @@ const checkCycle: Check = ({ spec: { steps } }) => {
   const cycle = findCycle(steps);
   if (!cycle) return [];
   const detail = cycle.map(({ step, type }) => `${step} emits ${type}`).join(', ');
-  return [problem('EventCycle', 'spec.steps', { detail: `${detail}, which ${cycle[0]?.step} consumes` })];
+  const first = steps.findIndex(({ name }) => name === cycle[0]?.step);
+  return [
+    problem('EventCycle', formatPath(['spec', 'steps', first]), {
+      detail: `${detail}, which ${cycle[0]?.step} consumes`,
+    }),
+  ];
 };
 
 const checkReferences: Check = ({ metadata, spec: { sources, steps } }, { models, pipelines }) => [
