@@ -38,7 +38,9 @@ function withReferences(loaded: Loaded): Loaded {
   const found = loaded.resources.flatMap(({ resource, file, locate }): FileProblem[] => {
     if (resource.kind !== 'EventPipeline') return [];
     const neighbours = neighboursIn(resource.metadata.namespace ?? 'default', resources);
-    return checkPipeline(resource, neighbours).map((problem) => ({ ...problem, file, ...locate(problem) }));
+    return checkPipeline(resource, neighbours)
+      .map((problem) => ({ ...problem, file, ...locate(problem) }))
+      .sort((a, b) => a.line - b.line || a.column - b.column);
   });
   const isMissing = ({ code }: FileProblem) => errors[code].outcome === 'wait';
   return {

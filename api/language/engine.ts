@@ -49,7 +49,7 @@ function hooks(marked: ReadonlyMap<object, number>, meterOf: (frame: Frame) => M
       const meter = meterOf(frame);
       if (frame.base.depth > limits.active) {
         throw new LimitExceeded(
-          `more than ${limits.active.toLocaleString('en-US')} parts under way: a recursion too deep`,
+          `more than ${limits.active.toLocaleString('en-US')} parts under way: a recursion too deep, or a group of too many keys`,
         );
       }
       before(meter, node, input, marked.get(node) ?? 0);

@@ -3,7 +3,7 @@ import { LimitExceeded } from './meter.ts';
 import { type Schema, Validator } from './validator.ts';
 import { type Violation, violationOf } from './violation.ts';
 
-export { type AssignViolation, assignViolations } from './assign.ts';
+export { assignViolations } from './assign.ts';
 export type { Violation } from './violation.ts';
 
 export interface EventSchema {

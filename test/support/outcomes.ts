@@ -75,8 +75,11 @@ export class OutcomeShop implements AsyncDisposable {
       const inventory = resource.spec.steps.find(({ name }) => name === 'inventory')!;
       Object.assign(inventory, { retry: { maxAttempts: 2 } });
       Object.assign(inventory['http'] as object, { timeout: '1s' });
-      const consumes = ['stock.reserved', 'order.enriched', 'fan.out'];
-      resource.spec.steps.push({ name: 'sink', consumes: consumes.slice(0, 2), http: { url: 'http://sink/' } });
+      resource.spec.steps.push({
+        name: 'sink',
+        consumes: ['stock.reserved', 'order.enriched'],
+        http: { url: 'http://sink/' },
+      });
       change(resource.spec);
       rest = second + models;
       await workspace.write('shop/shop.yaml', `${stringify(resource)}---\n${rest}`);

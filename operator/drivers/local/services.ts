@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { LocalService } from '../../source/local.ts';
 import { type ServiceStatus, type ServiceTiming, Supervised, type SupervisedOptions } from './supervised.ts';
 
-export type { ServiceState, ServiceStatus } from './supervised.ts';
+export type { ServiceStatus } from './supervised.ts';
 
 const usualTiming: ServiceTiming = {
   backoff: 100,

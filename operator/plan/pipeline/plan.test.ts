@@ -153,7 +153,9 @@ const notAccepted: Record<string, Case> = {
       queues: undefined,
       consumers: undefined,
       sources: undefined,
-      ready: expect.stringMatching(/^False ExpressionInvalid: spec\.steps\[0\]\.when: not an expression: .*[^.]$|\.$/),
+      ready: expect.stringMatching(
+        /^False ExpressionInvalid: spec\.steps\[0\]\.when: not an expression: (?!.*What ran before)/,
+      ),
       also: 'Stalled',
       steps: 'check Pending 0 0, pack Pending 0 0',
       sums: '0/2 0 0',
@@ -340,7 +342,6 @@ describe('planPipeline', () => {
     const edit = orders({ steps: [step('check', { when: 'total > 0', concurrency: 2 })] }, 2);
     const { pipeline } = planPipeline(edit, running(two, { notify: { waiting: 1 } }), alone, noon);
     expect(pipeline?.consumers[0]).toMatchObject({ name: 'check', when: 'total > 0', concurrency: 2 });
-    expect(pipeline?.consumers[1]).toBe(running(two).pipeline?.applied.consumers[1] && pipeline?.consumers[1]);
     expect(pipeline?.consumers[1]).toEqual(planParts(two).consumers[1]);
   });
 
@@ -401,14 +402,17 @@ describe('the status', () => {
     const many = orders({ steps });
     const status = statusOf(many, running(one, Object.fromEntries(left)));
     expect(parseResource({ ...many, status }).problems).toEqual([]);
-    expect(status.conditions[0]?.message).toMatch(/^spec\.steps\[0\].*… *\. .* What ran before goes on\.$/);
+    expect(status.conditions[0]?.message).toMatch(/^spec\.steps\[0\].*…\. .* What ran before goes on\.$/);
     expect(status.deadLetters).toBe(70);
   });
 });
 
 describe('a full example', () => {
   const full = orders({
-    events: { 'order.created': { schema: { type: 'object', required: ['order_id'] } }, 'order.scored': {} },
+    events: {
+      'order.created': { schema: { type: 'object', properties: { order_id: { type: 'string' } } } },
+      'order.scored': {},
+    },
     sources: [
       source({
         http: {
