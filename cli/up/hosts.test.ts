@@ -2,10 +2,17 @@ import { describe, expect, test } from 'vitest';
 import { errorCodeOf } from '../../api/errors.ts';
 import { type Names, resolveHost } from './hosts.ts';
 
+const local: Record<string, string> = {
+  inventory: 'http://127.0.0.1:9000',
+  'api.example.com': 'https://localhost:9443',
+};
+const services: Record<string, string> = {
+  'default/fraud': 'http://127.0.0.1:8001',
+  'shop/fraud': 'http://127.0.0.1:8002',
+};
 const names: Names = {
-  local: (host) => ({ inventory: 'http://127.0.0.1:9000', 'api.example.com': 'https://localhost:9443' })[host],
-  service: (namespace, service) =>
-    ({ 'default/fraud': 'http://127.0.0.1:8001', 'shop/fraud': 'http://127.0.0.1:8002' })[`${namespace}/${service}`],
+  local: (host) => local[host],
+  service: (namespace, service) => services[`${namespace}/${service}`],
 };
 
 describe('where a URL leads on a laptop', () => {
