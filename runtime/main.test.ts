@@ -1,6 +1,6 @@
 import { Agent, request } from 'node:http';
-import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import { freePort } from '../operator/drivers/local/ports.ts';
 import {
   call,
   fixture,
@@ -19,14 +19,6 @@ const started: { close(): Promise<void> }[] = [];
 afterEach(async () => {
   await Promise.all(started.splice(0).map((process) => process.close()));
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 async function start(path: string, args: readonly string[] = []): Promise<ServerProcess> {
   const ports = { serving: await freePort(), admin: await freePort() };

@@ -1,12 +1,15 @@
 /** Context attributes of a CloudEvent 1.0, however they came. */
 export interface Attributes {
   readonly id: string;
+  /** URI reference; with `id` it identifies the event. */
   readonly source: string;
   readonly type: string;
   readonly subject?: string;
+  /** RFC 3339. */
   readonly time?: string;
   readonly datacontenttype?: string;
   readonly dataschema?: string;
+  /** Extension attributes, `traceparent` and `tracestate` among them: lower-case letters and digits → text. */
   readonly extensions: Readonly<Record<string, string>>;
 }
 

@@ -1,21 +1,11 @@
 import type { ErrorCode } from '../../api/errors.ts';
+import type { Attributes } from './attributes.ts';
 
 /**
  * One message: a CloudEvent (specversion 1.0) with what Levada knows of its delivery. A value: nobody changes one. The
  * data is bytes, as on a broker, so that no step sees what another made of it.
  */
-export interface Message {
-  readonly id: string;
-  /** URI reference; with `id` it identifies the event. */
-  readonly source: string;
-  readonly type: string;
-  readonly subject?: string;
-  /** RFC 3339. */
-  readonly time?: string;
-  readonly datacontenttype?: string;
-  readonly dataschema?: string;
-  /** Extension attributes, `traceparent` and `tracestate` among them: lower-case letters and digits → text. */
-  readonly extensions: Readonly<Record<string, string>>;
+export interface Message extends Attributes {
   readonly data: Uint8Array;
   readonly delivery: DeliveryInfo;
 }

@@ -1,6 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -78,15 +77,6 @@ export function start(launch: Launch, options: { logPath: string; core?: number 
 export function pinned(launch: Launch, core: number | undefined): Launch {
   if (core === undefined) return launch;
   return { ...launch, command: 'taskset', args: ['-c', String(core), launch.command, ...launch.args] };
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 /** Waits until GET `url` answers 200. */

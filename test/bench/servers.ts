@@ -2,9 +2,10 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
+import { freePort } from '../../operator/drivers/local/ports.ts';
 import { type Context, root } from './context.ts';
 import { classNames, type ModelName, models, type Protocol } from './iris.ts';
-import { freePort, type Launch, ready, type StartedProcess, start } from './process.ts';
+import { type Launch, ready, type StartedProcess, start } from './process.ts';
 
 export const serverNames = [
   'echo',

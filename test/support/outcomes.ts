@@ -2,10 +2,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
+import { freePort } from '../../operator/drivers/local/ports.ts';
 import type { DeadLetter } from '../../runtime/pipeline/dead-letters.ts';
 import { Shop } from './shop-up.ts';
 import { root } from './up.ts';
@@ -67,7 +66,7 @@ export class OutcomeShop implements AsyncDisposable {
       Object.assign(local.services['inventory']!, { env: { INVENTORY_LEDGER: workspace.path('inventory.jsonl') } });
       const hosts = {
         sink: `http://127.0.0.1:${String(port).trim()}`,
-        closed: `http://127.0.0.1:${await closedPort()}`,
+        closed: `http://127.0.0.1:${await freePort()}`,
       };
       await workspace.write('shop/levada.local.yaml', { ...local, hosts });
       const [first = '', second = ''] = readFileSync(workspace.path('shop/shop.yaml'), 'utf8').split('---\n');
@@ -140,14 +139,4 @@ export class OutcomeShop implements AsyncDisposable {
     this.#sink.kill('SIGKILL');
     await this.shop[Symbol.asyncDispose]();
   }
-}
-
-/** A port that nothing listens on. */
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
 }

@@ -1,7 +1,7 @@
 import net from 'node:net';
 
 /** A loopback port that is free now: `wanted` where that is free, else another one, and none of `taken`. */
-export async function freePort(wanted: number | undefined, taken: ReadonlySet<number>): Promise<number> {
+export async function freePort(wanted?: number, taken: ReadonlySet<number> = new Set()): Promise<number> {
   if (wanted !== undefined && (await bind(wanted)) === wanted) return wanted;
   for (let tries = 0; tries < 100; tries++) {
     const port = await bind(0);

@@ -1,9 +1,9 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { freePort } from '../../../operator/drivers/local/ports.ts';
 import { until } from '../../../test/support/wait.ts';
 import { parseReply } from '../../events/cloudevents.ts';
 import { contextOf, environment, eventOf } from '../testing.ts';
@@ -16,15 +16,6 @@ const blocks = (language: string): string[] =>
   [...guide.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)]
     .filter(([, found]) => found === language)
     .map(([, , text = '']) => text);
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
 
 test("the guide's replies are replies", () => {
   const binary = blocks('').filter((text) => text.startsWith('HTTP/1.1 200'));

@@ -1,10 +1,11 @@
 import { request } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort } from '../../../operator/drivers/local/ports.ts';
 import type { Context } from '../context.ts';
 import { bodies, type ModelName, modelNames, rightAnswer } from '../iris.ts';
 import type { Options } from '../options.ts';
-import { freePort, serverCore, start } from '../process.ts';
+import { serverCore, start } from '../process.ts';
 import { type ServerName, servers } from '../servers.ts';
 import { percentile, spread } from '../statistics.ts';
 import { figure, markdownTable } from '../table.ts';
