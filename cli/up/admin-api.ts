@@ -1,3 +1,4 @@
+import { LevadaError } from '../../api/errors.ts';
 import type { LocalPipelines } from '../../operator/drivers/local/pipelines.ts';
 import { dropDeadLetters, listDeadLetters, replayDeadLetters } from '../../runtime/pipeline/dead-letters.ts';
 import type { AdminApi, LocalResource } from './admin.ts';
@@ -15,7 +16,20 @@ export function adminApi(resources: () => LocalResource[], { host, transport }: 
       });
     },
     deadLetters: (pipeline, filter, limit) => listDeadLetters(transport, pipeline, filter, limit),
-    replay: (pipeline, filter) => replayDeadLetters(transport, pipeline, filter),
+    async replay(pipeline, filter) {
+      const { queues } = await host.observe(pipeline);
+      const steps = Object.entries(queues).filter(([name]) => filter.step === undefined || name === filter.step);
+      let count = 0;
+      for (const [step, { running, dead }] of steps) {
+        // Nobody would take them: they stay where they can be seen.
+        if (running) count += await replayDeadLetters(transport, pipeline, { ...filter, step });
+        else if (filter.step !== undefined && dead > 0) {
+          const detail = `the step ${step} is gone from the pipeline: put it back first, or drop its dead letters`;
+          throw new LevadaError('Usage', { detail });
+        }
+      }
+      return count;
+    },
     drop: (pipeline, filter) => dropDeadLetters(transport, pipeline, filter),
   };
 }

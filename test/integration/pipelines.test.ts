@@ -115,6 +115,24 @@ test('dead letters: listed, shown, replayed, dropped; every verb with its exit c
   expect((await workspace.levada('dlq', 'flow', 'ls')).stdout).toBe('no dead letters\n');
 });
 
+test('dead letters of a step that is gone stay, and are not replayed into a queue that nobody empties', async () => {
+  await up(pipeline([step('good', call()), step('bad', call('/fail'))]));
+  await post({ order: 1 });
+  await counted('bad', 'dead', 1);
+  await workspace.write('res/flow.json', pipeline([step('good', call())]));
+  await until('its consumer is gone', async () =>
+    (await workspace.levada('status', 'flow', '-o', 'json')).stdout.includes('Draining'),
+  );
+  const refused = await until('it is refused', async () => {
+    const found = await workspace.levada('dlq', 'flow', 'replay', '--all', '--step', 'bad');
+    return found.code === 1 && found;
+  });
+  expect(refused.stderr).toContain('the step bad is gone from the pipeline');
+  expect((await workspace.levada('dlq', 'flow', 'replay', '--all')).stdout).toBe('0 dead letters replayed\n');
+  expect((await steps())['bad']).toMatchObject({ dead: 1, waiting: 0 });
+  expect((await workspace.levada('dlq', 'flow', 'drop', '--all')).stdout).toBe('1 dead letter dropped\n');
+});
+
 test('get and status show pipelines beside models; metrics agree', async () => {
   const running = await up(pipeline([step('good', call()), step('never', { ...call(), when: 'false' })]));
   expect(running.output).toContain('they end with it');

@@ -3,7 +3,7 @@ import { getEventListeners } from 'node:events';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepAction } from '../../../api/contract/pipeline.ts';
-import { fanoutStep } from '../../../runtime/steps/fanout/fanout.ts';
+import { FanoutShare, makeFanoutStep } from '../../../runtime/steps/fanout/fanout.ts';
 import type { Result } from '../../../runtime/steps/fanout/result.ts';
 
 type FanoutAction = Extract<StepAction, { kind: 'fanout' }>;
@@ -17,6 +17,9 @@ const context = {
   ...{ attempt: 1, idempotencyKey: 'enrich:1', emits: ['order.enriched'], signal: controller.signal },
   traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
 };
+
+const share = new FanoutShare();
+const fanoutStep = makeFanoutStep(share);
 
 /** @returns gets the URLs of one event, in milliseconds */
 function client(over: Partial<FanoutAction>) {
@@ -108,7 +111,14 @@ const parts = {
     const { call, close } = client({ timeoutMs: 150, perOrigin: 1000, attempts: 2 });
     const odd = ['/hang', '/404', '/moved', '/closes'].map((path) => quick + path);
     const urls = [...times(16, (i) => `${quick}/0/${i}`), ...odd];
-    const samples: Array<{ calls: number; heap: number; sockets: number; resources: number; listeners: number }> = [];
+    const samples: Array<{
+      calls: number;
+      heap: number;
+      sockets: number;
+      kept: number;
+      resources: number;
+      listeners: number;
+    }> = [];
     for (let done = 0; done < calls; done += calls / 10) {
       let left = calls / 10;
       await inParallel(parallel, async () => {
@@ -121,6 +131,7 @@ const parts = {
         calls: done + calls / 10,
         heap: process.memoryUsage().heapUsed,
         sockets: sockets() - ownSockets,
+        kept: share.connections.idle,
         resources: process.getActiveResourcesInfo().length,
         listeners: getEventListeners(controller.signal, 'abort').length,
       });

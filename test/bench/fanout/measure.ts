@@ -9,7 +9,14 @@ const deadlineResult = z.object({ latencies: z.array(z.number()), incomplete: z.
 const rateResult = z.object({ requests: z.int(), wall: z.number().positive(), cpu: z.number().positive() });
 const flatResult = z.object({
   samples: z.array(
-    z.object({ calls: z.int(), heap: z.number(), sockets: z.int(), resources: z.int(), listeners: z.int() }),
+    z.object({
+      calls: z.int(),
+      heap: z.number(),
+      sockets: z.int(),
+      kept: z.int(),
+      resources: z.int(),
+      listeners: z.int(),
+    }),
   ),
   socketsAfterClose: z.int(),
 });
@@ -67,9 +74,12 @@ export async function measureRates({ quick }: Upstream, options: Options, sample
   }
 }
 
+/** Events that are under way at once, of 20 URLs each. */
+export const flatEvents = 50;
+
 export async function measureFlat({ quick }: Upstream, { quick: isQuick }: Options) {
   const calls = isQuick ? 2000 : 10_000;
-  const result = flatResult.parse(await runClient(ourClient('flat', { quick, calls, parallel: 50 }), 180_000));
+  const result = flatResult.parse(await runClient(ourClient('flat', { quick, calls, parallel: flatEvents }), 180_000));
   const last = result.samples.at(-1);
   console.error(
     `flat  ${last?.calls} calls: heap ${figure((last?.heap ?? 0) / 2 ** 20)} MiB, ${last?.sockets} sockets`,
