@@ -94,7 +94,7 @@ export class OutcomeShop implements AsyncDisposable {
   }
 
   /** Posts an order that is accepted. @returns its order_id */
-  async order(order: { items?: string[]; user_id?: number; total_amount?: number } = {}): Promise<string> {
+  async order(order: { items?: readonly string[]; user_id?: number; total_amount?: number } = {}): Promise<string> {
     const response = await this.shop.post({ items: ['laptop'], user_id: 7, total_amount: 20, ...order });
     const text = await response.text();
     if (response.status !== 200) throw new Error(`${response.status} ${text}`);
