@@ -1,13 +1,23 @@
 import { defineConfig } from 'vitest/config';
 
+const include = '{api,brokers,operator,runtime,cli,hack,test}/**/*.test.ts';
+/** What needs brokers, which are started once for all of it. */
+const withRabbit = '**/*.rabbitmq.test.ts';
+
 export default defineConfig({
   test: {
-    include: ['{api,operator,runtime,cli,hack,test}/**/*.test.ts'],
     // Some start processes, train models or compile; a hung one still ends.
     testTimeout: 120_000,
     hookTimeout: 600_000,
     teardownTimeout: 30_000,
     maxWorkers: 2,
     pool: 'forks',
+    projects: [
+      { extends: true, test: { name: 'levada', include: [include], exclude: [withRabbit, '**/node_modules/**'] } },
+      {
+        extends: true,
+        test: { name: 'rabbitmq', include: [withRabbit], globalSetup: ['test/support/rabbitmq-setup.ts'] },
+      },
+    ],
   },
 });

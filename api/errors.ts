@@ -1,3 +1,4 @@
+import { brokerErrors } from './errors/broker.ts';
 import type { ErrorDefinition } from './errors/definition.ts';
 import { eventErrors } from './errors/events.ts';
 import { modelErrors } from './errors/models.ts';
@@ -15,6 +16,7 @@ export const errorGroups = {
   models: { title: 'Models', errors: modelErrors },
   wire: { title: 'On the wire', errors: wireErrors },
   events: { title: 'Events: reasons of retries and dead letters', errors: eventErrors },
+  broker: { title: 'Brokers', errors: brokerErrors },
   tools: { title: 'Commands', errors: toolErrors },
 } as const;
 
@@ -23,12 +25,14 @@ export type ErrorCode =
   | keyof typeof modelErrors
   | keyof typeof wireErrors
   | keyof typeof eventErrors
+  | keyof typeof brokerErrors
   | keyof typeof toolErrors;
 export const errors: Readonly<Record<ErrorCode, ErrorDefinition>> = {
   ...resourceErrors,
   ...modelErrors,
   ...wireErrors,
   ...eventErrors,
+  ...brokerErrors,
   ...toolErrors,
 };
 export type ErrorParams = Readonly<Record<string, string | number>>;

@@ -52,7 +52,18 @@ export type StepAction =
       readonly output?: string;
     }
   /** An `event` source: gives the event on under another type. */
-  | { readonly kind: 'relay' };
+  | { readonly kind: 'relay' }
+  /** A `queue` source: makes an event of a message of somebody else's queue. `id`: for messages that carry none. */
+  | { readonly kind: 'adopt'; readonly id?: string }
+  /** Puts the event into somebody else's exchange; the default exchange (empty name) leads to the queue `routingKey`. */
+  | {
+      readonly kind: 'publish';
+      readonly exchange: string;
+      /** A template that gives text. */
+      readonly routingKey: string;
+      /** `json`: the data alone. `cloudevents`: binary mode, attributes as headers `cloudEvents:NAME`. */
+      readonly format: 'json' | 'cloudevents';
+    };
 
 export interface RetryPolicy {
   readonly maxAttempts: number;
@@ -75,6 +86,8 @@ export interface ConsumerConfig {
   /** `key` is an expression; absent: the event's source, id and replay. */
   readonly idempotency?: { readonly key?: string; readonly retentionMs: number };
   readonly concurrency: number;
+  /** Consumers of one group share a process. Absent: a process of its own, where a broker outlives processes. */
+  readonly group?: string;
 }
 
 /** The queues of a pipeline, and what each of them gets. */
@@ -82,6 +95,18 @@ export interface Topology {
   /** `namespace/name`: names the exchange. */
   readonly pipeline: string;
   readonly queues: readonly QueueSpec[];
+  /** What its queues are like, where a broker knows such settings. */
+  readonly settings?: QueueSettings;
+}
+
+/** Of all queues of steps of one pipeline. What is absent is the broker's default. */
+export interface QueueSettings {
+  /** Messages that a queue holds; more are refused (`BrokerFull`), and sources answer 503. */
+  readonly maxLength?: number;
+  /** Deliveries of one message that no consumer has lived to settle, before it is a dead letter. */
+  readonly deliveryLimit?: number;
+  /** Members of each queue, fixed when it is made. */
+  readonly replicas?: number;
 }
 
 export interface QueueSpec {
@@ -89,6 +114,8 @@ export interface QueueSpec {
   readonly name: string;
   /** What is copied into it. Empty: it gets nothing more, and is being emptied. */
   readonly bindings: readonly Binding[];
+  /** Somebody else's queue, whose messages it takes as well. It is never made, changed or removed. */
+  readonly adopts?: string;
 }
 
 export interface Binding {
@@ -97,9 +124,36 @@ export interface Binding {
   readonly type: string;
 }
 
+/** Which broker carries a pipeline's messages. */
+export interface BrokerRef {
+  readonly kind: 'rabbitmq';
+  /** `namespace/name` of the Secret that says where it is. */
+  readonly secret: string;
+}
+
+/** What is so of a pipeline's broker. Absent members: nothing is wrong. */
+export interface BrokerState {
+  readonly kind: 'memory' | 'rabbitmq';
+  /** As the broker says. */
+  readonly version?: string;
+  /** Why there is no connection. */
+  readonly connection?: Failure;
+  /** Why queues and bindings are not as they should be. */
+  readonly topology?: Failure;
+  /** Where settings of queues that can change are kept. */
+  readonly settings?: 'Policies' | 'Arguments';
+}
+
+export interface Failure {
+  readonly code: string;
+  readonly message: string;
+}
+
 /** What the runtime runs of one pipeline. */
 export interface PipelineParts {
   readonly topology: Topology;
+  /** Absent: the operator's default; under `levada up` what `--broker` says, or memory. */
+  readonly broker?: BrokerRef;
   readonly sources: readonly HttpSourceConfig[];
   /** Also of steps that are gone from the spec, as long as messages are left for them. */
   readonly consumers: readonly ConsumerConfig[];
@@ -109,7 +163,7 @@ export interface PipelineParts {
 export interface SourceState {
   readonly ready: boolean;
   readonly url?: string;
-  readonly failure?: { readonly code: string; readonly message: string };
+  readonly failure?: Failure;
 }
 
 /** What the runtime says of a queue and its consumer. */
@@ -123,6 +177,8 @@ export interface QueueState {
   readonly breaker: 'Closed' | 'Open' | 'HalfOpen';
   /** Why the step waits. */
   readonly message?: string;
+  /** RFC 3339: when its queue was last found missing and made anew. What it had held is lost. */
+  readonly lostAt?: string;
 }
 
 /** CloudEvents `source` of what a part of a pipeline emits. */

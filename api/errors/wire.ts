@@ -167,7 +167,7 @@ export const wireErrors = define({
   BrokerFull: {
     outcome: 'retry',
     http: 503,
-    message: 'the broker holds {found} bytes; at most {limit} are kept in memory',
+    message: 'the broker takes no more: {detail}',
     remedy: 'Send more slowly, or find out with `levada status NAME` which step is behind.',
   },
   BrokerUnavailable: {

@@ -1,5 +1,5 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
-import type { PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
+import type { BrokerState, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ResourceStatus } from '../../api/v1alpha1/resource.ts';
 
@@ -45,8 +45,9 @@ export interface ObservedPipeline {
   readonly applied: PipelinePlan;
   /** By source name; http sources only. */
   readonly sources: Readonly<Record<string, SourceState>>;
-  /** By name of the queue: steps and event sources. */
+  /** By name of the queue: steps, event sources and queue sources. */
   readonly queues: Readonly<Record<string, QueueState>>;
+  readonly broker?: BrokerState;
 }
 
 export const nothing: UnitPlan = { units: [], fronts: [] };

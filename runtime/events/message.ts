@@ -16,6 +16,8 @@ export interface DeliveryInfo {
   readonly attempt: number;
   /** Id of the replay that brought the message back, so that what is done already can be done again. */
   readonly replay?: string;
+  /** It carried no id of its own: the one that it has was drawn when it was taken. */
+  readonly unidentified?: true;
   /** Of a dead letter: why it is one. */
   readonly dead?: DeathCertificate;
 }

@@ -97,4 +97,6 @@ export interface Consumer {
   limit(count: number): void;
   /** No further deliveries. Those in hand may still be settled. */
   close(): Promise<void>;
+  /** Why nothing can come now; absent: it can. */
+  readonly failure?: string | undefined;
 }

@@ -54,6 +54,6 @@ export class Budget {
   }
 
   #full(limit: number): LevadaError {
-    return new LevadaError('BrokerFull', { found: this.held, limit });
+    return new LevadaError('BrokerFull', { detail: `it holds ${this.held} bytes; at most ${limit} are kept in memory` });
   }
 }

@@ -1,0 +1,379 @@
+import type { Channel } from 'amqplib';
+import type { Binding, BrokerState, QueueSpec, Topology } from '../../api/contract/pipeline.ts';
+import { errorCodeOf, type LevadaError } from '../../api/errors.ts';
+import type { PlacedSource, Placement } from '../placement.ts';
+import { declare, declareCommon } from './declare.ts';
+import type { Link } from './link.ts';
+import { Policies } from './management.ts';
+import {
+  type DeclaredQueue,
+  deadQueue,
+  deadQueueName,
+  exchangeName,
+  policyOf,
+  recordName,
+  retryExchange,
+  retryKey,
+  workQueue,
+} from './names.ts';
+import { type PipelineRecord, type RecordedQueue, readRecord, recordMessage } from './record.ts';
+import type { RabbitSettings } from './settings.ts';
+
+export interface RabbitBrokerOptions {
+  /** What consumers have in hand of a queue, by the broker's name of it. A queue is removed when nobody has anything. */
+  readonly inHand: (pipeline: string, queue: string, name: string) => InHand;
+  readonly log?: (text: string) => void;
+}
+
+export interface InHand {
+  /** Delivered and not settled, of the queue of that name. */
+  readonly unsettled: number;
+  /** Waiting for another attempt, of the step. */
+  readonly delayed: number;
+}
+
+/** As AMQP's passive declare tells. */
+export interface QueueDepth {
+  readonly ready: number;
+  readonly dead: number;
+}
+
+interface Known {
+  topology: Topology;
+  record: PipelineRecord;
+  /** By logical name: when its queue was found missing. */
+  readonly lostAt: Map<string, string>;
+  failure?: LevadaError;
+  byPolicy: boolean;
+}
+
+const nothing: RecordedQueue = { queue: '', bindings: [], byPolicy: false };
+
+/**
+ * Queues and bindings of pipelines in one vhost. What cannot change is in a queue's name: another value is another
+ * queue, which is bound before the old one is unbound; the old one is removed when it has been emptied.
+ */
+export class RabbitBroker {
+  readonly #link: Link;
+  readonly #options: RabbitBrokerOptions;
+  readonly #policies: Policies | undefined;
+  readonly #known = new Map<string, Known>();
+  /** One change at a time. */
+  #last: Promise<unknown> = Promise.resolve();
+  #commonFor: unknown;
+
+  constructor(link: Link, settings: RabbitSettings, options: RabbitBrokerOptions) {
+    this.#link = link;
+    this.#options = options;
+    this.#policies = settings.managementUri === undefined ? undefined : new Policies(settings);
+  }
+
+  /**
+   * Makes queues and bindings as `topology` says. Idempotent.
+   *
+   * @throws LevadaError BrokerUnavailable, BrokerRefused, BrokerForbidden, QueueConflict
+   */
+  apply(topology: Topology): Promise<Placement> {
+    return this.#inTurn(async () => {
+      const known = await this.#knownOf(topology);
+      known.topology = topology;
+      try {
+        await this.#make(known);
+        delete known.failure;
+      } catch (error) {
+        known.failure = error as LevadaError;
+        throw error;
+      }
+      await this.#sweep(known);
+      return placementOf(known);
+    });
+  }
+
+  /** Of each queue of a pipeline, by logical name. Empty ones that nobody wants are removed first. @throws as {@link apply} */
+  depths(pipeline: string): Promise<Record<string, QueueDepth>> {
+    return this.#inTurn(async () => {
+      const known = this.#known.get(pipeline);
+      if (!known) return {};
+      await this.#sweep(known);
+      const depths: Record<string, QueueDepth> = {};
+      for (const [name, { queue }] of Object.entries(known.record)) {
+        const { ready = 0, dead } = depths[queue] ?? {};
+        depths[queue] = {
+          ready: ready + (await this.#ready(name)),
+          dead: dead ?? (await this.#ready(deadQueueName(pipeline, queue))),
+        };
+      }
+      for (const { name, adopts } of known.topology.queues) {
+        const depth = depths[name];
+        // It may not be there yet: the consumer says so.
+        if (adopts !== undefined && depth)
+          depths[name] = { ...depth, ready: depth.ready + (await this.#ready(adopts)) };
+      }
+      return depths;
+    });
+  }
+
+  /** Where a pipeline is now: queues come and go. */
+  placement(pipeline: string): Placement | undefined {
+    const known = this.#known.get(pipeline);
+    return known && placementOf(known);
+  }
+
+  /**
+   * Looks whether everything is there, and makes what is not. What a queue that is gone had held is lost.
+   *
+   * @returns whether something was missing
+   * @throws as {@link apply}
+   */
+  mend(pipeline: string): Promise<boolean> {
+    return this.#inTurn(async () => {
+      const known = this.#known.get(pipeline);
+      if (!known) return false;
+      let missing = false;
+      for (const [name, { queue }] of Object.entries(known.record)) {
+        for (const one of [name, deadQueueName(pipeline, queue)]) {
+          if (await this.#exists(one)) continue;
+          missing = true;
+          known.lostAt.set(queue, new Date().toISOString());
+          this.#options.log?.(`the queue ${one} was gone, and is made anew; what it held is lost`);
+        }
+      }
+      // A binding or an exchange cannot be asked for: making it again tells nothing, and costs little.
+      this.#commonFor = undefined;
+      await this.#make(known);
+      return missing;
+    });
+  }
+
+  /** What is so, for a status. */
+  state(pipeline: string): { broker: BrokerState; lostAt: Readonly<Record<string, string>> } {
+    const known = this.#known.get(pipeline);
+    const { failure: connection, version } = this.#link;
+    const failure = (error: LevadaError) => ({ code: error.code, message: error.message });
+    return {
+      broker: {
+        kind: 'rabbitmq',
+        ...(version !== undefined && { version }),
+        ...(connection && { connection: failure(connection) }),
+        ...(known?.failure && { topology: failure(known.failure) }),
+        ...(known && { settings: known.byPolicy ? ('Policies' as const) : ('Arguments' as const) }),
+      },
+      lostAt: Object.fromEntries(known?.lostAt ?? []),
+    };
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(work, work);
+    this.#last = turn.catch(() => {}); // whoever asked is told
+    return turn;
+  }
+
+  async #knownOf(topology: Topology): Promise<Known> {
+    const { pipeline } = topology;
+    const known = this.#known.get(pipeline);
+    if (known) return known;
+    const name = recordName(pipeline);
+    const record = await this.#link.use(name, (channel) => readRecord(channel, pipeline));
+    const made: Known = { topology, record, lostAt: new Map(), byPolicy: false };
+    this.#known.set(pipeline, made);
+    return made;
+  }
+
+  async #make(known: Known): Promise<void> {
+    const { topology } = known;
+    const { pipeline } = topology;
+    const connection = await this.#link.ready(5_000);
+    if (this.#commonFor !== connection) {
+      await this.#link.use('what all pipelines share', declareCommon);
+      this.#commonFor = connection;
+    }
+    const wanted = await this.#wanted(known);
+    // First it is written down, then made: whoever comes next knows of everything that there may be.
+    const before = known.record;
+    await this.#write(known, together(before, wanted));
+    const sources = new Set([
+      pipeline,
+      ...topology.queues.flatMap(({ bindings }) => bindings.map((one) => one.pipeline)),
+    ]);
+    for (const source of sources) {
+      const exchange = exchangeName(source);
+      await this.#link.use(exchange, (channel) => channel.assertExchange(exchange, 'topic', { durable: true }));
+    }
+    for (const [name, { queue, bindings, byPolicy }] of Object.entries(wanted)) {
+      const declared = workQueue(pipeline, queue, topology.settings ?? {}, byPolicy);
+      await this.#link.use(name, (channel) => declareFor(channel, pipeline, queue, declared, bindings));
+    }
+    const settled: Record<string, RecordedQueue> = { ...wanted };
+    for (const [name, old] of Object.entries(before)) {
+      const now = wanted[name] ?? nothing;
+      const gone = old.bindings.filter((binding) => !has(now.bindings, binding));
+      const replaced = !wanted[name] && topology.queues.some((spec) => spec.name === old.queue);
+      if (await this.#unbind(pipeline, name, old.queue, gone, replaced)) {
+        settled[name] = wanted[name] ?? { ...old, bindings: [] };
+      }
+    }
+    await this.#write(known, settled);
+  }
+
+  /** Records of the queues that the topology asks for, by name in the broker. */
+  async #wanted(known: Known): Promise<Record<string, RecordedQueue>> {
+    const { pipeline, queues, settings = {} } = known.topology;
+    const entry = ({ name: queue, bindings }: QueueSpec, byPolicy: boolean) =>
+      [workQueue(pipeline, queue, settings, byPolicy).name, { queue, bindings, byPolicy }] as const;
+    known.byPolicy = await this.#canUsePolicies(known);
+    return Object.fromEntries(queues.map((spec) => entry(spec, known.byPolicy)));
+  }
+
+  /** Sets the policies of all queues, and sees whether they rule. */
+  async #canUsePolicies({ topology: { pipeline, queues, settings = {} } }: Known): Promise<boolean> {
+    if (!this.#policies || queues.length === 0) return false;
+    const definition = policyOf(settings);
+    for (const { name: queue } of queues) {
+      const declared = workQueue(pipeline, queue, settings, true);
+      if (!(await this.#policies.put(declared.name, definition))) return false;
+      // What is asked of a policy can be seen only in a queue: it is made, without a binding so far.
+      await this.#link.use(declared.name, (channel) => declare(channel, declared));
+      if (await this.#policies.rules(declared.name, definition)) continue;
+      this.#options.log?.(`another policy rules ${declared.name}: settings are arguments of the queues instead`);
+      return false;
+    }
+    return true;
+  }
+
+  async #write(known: Known, record: PipelineRecord): Promise<void> {
+    if (JSON.stringify(record) !== JSON.stringify(known.record)) {
+      const name = recordName(known.topology.pipeline);
+      await this.#link.use(name, async (channel) => {
+        channel.sendToQueue(name, recordMessage(record), { persistent: true, contentType: 'application/json' });
+        await channel.waitForConfirms();
+      });
+    }
+    known.record = record;
+  }
+
+  /** @returns whether the queue is there still */
+  async #unbind(
+    pipeline: string,
+    name: string,
+    queue: string,
+    gone: readonly Binding[],
+    replaced: boolean,
+  ): Promise<boolean> {
+    try {
+      await this.#link.use(name, async (channel) => {
+        for (const { pipeline: from, type } of gone) await channel.unbindQueue(name, exchangeName(from), type);
+        if (replaced) await channel.unbindQueue(name, retryExchange, retryKey(pipeline, queue));
+      });
+      return true;
+    } catch (error) {
+      if (errorCodeOf(error) !== 'QueueNotFound') throw error;
+      return false;
+    }
+  }
+
+  /** Removes what nobody wants and what holds nothing. */
+  async #sweep(known: Known): Promise<void> {
+    const { pipeline, queues } = known.topology;
+    const record = { ...known.record };
+    for (const [name, { queue, bindings, byPolicy }] of Object.entries(known.record)) {
+      const listed = queues.some((spec) => spec.name === queue);
+      const replaced = listed && workQueueName(known, queue) !== name;
+      if ((listed && !replaced) || bindings.length > 0) continue;
+      if (!(await this.#isEmpty(pipeline, queue, name, !listed))) continue;
+      await this.#link.use(name, (channel) => channel.deleteQueue(name));
+      if (byPolicy) await this.#policies?.remove(name);
+      delete record[name];
+      const last = !Object.values(record).some((other) => other.queue === queue);
+      if (last) await this.#link.use(name, (channel) => channel.deleteQueue(deadQueueName(pipeline, queue)));
+    }
+    await this.#write(known, record);
+    if (queues.length > 0 || Object.keys(record).length > 0) return;
+    await this.#link.use(recordName(pipeline), (channel) => channel.deleteQueue(recordName(pipeline)));
+    this.#known.delete(pipeline);
+    const exchange = exchangeName(pipeline);
+    await this.#link
+      .use(exchange, (channel) => channel.deleteExchange(exchange, { ifUnused: true }))
+      .catch((error: unknown) => {
+        // Another pipeline is bound to it still.
+        if (errorCodeOf(error) !== 'QueueConflict') throw error;
+      });
+  }
+
+  /** What is in hand is asked between two looks: a message that was given back meanwhile is seen by the second. */
+  async #isEmpty(pipeline: string, queue: string, name: string, whole: boolean): Promise<boolean> {
+    if ((await this.#ready(name)) > 0) return false;
+    const { unsettled, delayed } = this.#options.inHand(pipeline, queue, name);
+    if (unsettled > 0 || (whole && delayed > 0)) return false;
+    if (whole && (await this.#ready(deadQueueName(pipeline, queue))) > 0) return false;
+    return (await this.#ready(name)) === 0;
+  }
+
+  /** Messages that wait; 0 of a queue that is gone. */
+  async #ready(name: string): Promise<number> {
+    try {
+      return (await this.#link.use(name, (channel) => channel.checkQueue(name))).messageCount;
+    } catch (error) {
+      if (errorCodeOf(error) === 'QueueNotFound') return 0;
+      throw error;
+    }
+  }
+
+  async #exists(name: string): Promise<boolean> {
+    try {
+      await this.#link.use(name, (channel) => channel.checkQueue(name));
+      return true;
+    } catch (error) {
+      if (errorCodeOf(error) === 'QueueNotFound') return false;
+      throw error;
+    }
+  }
+}
+
+const workQueueName = ({ topology: { pipeline, settings = {} }, byPolicy }: Known, queue: string): string =>
+  workQueue(pipeline, queue, settings, byPolicy).name;
+
+const has = (bindings: readonly Binding[], { pipeline, type }: Binding): boolean =>
+  bindings.some((one) => one.pipeline === pipeline && one.type === type);
+
+/** Both, with the bindings of both. */
+function together(before: PipelineRecord, wanted: PipelineRecord): PipelineRecord {
+  const merged = Object.entries(wanted).map(([name, entry]) => {
+    const old = (before[name]?.bindings ?? []).filter((binding) => !has(entry.bindings, binding));
+    return [name, { ...entry, bindings: [...entry.bindings, ...old] }] as const;
+  });
+  return { ...before, ...Object.fromEntries(merged) };
+}
+
+/** One queue with its dead letters and all its bindings. */
+async function declareFor(
+  channel: Channel,
+  pipeline: string,
+  queue: string,
+  declared: DeclaredQueue,
+  bindings: readonly Binding[],
+): Promise<void> {
+  const key = retryKey(pipeline, queue);
+  await declare(channel, deadQueue(pipeline, queue), { key });
+  await declare(channel, declared);
+  await channel.bindQueue(declared.name, retryExchange, key);
+  for (const { pipeline: from, type } of bindings) await channel.bindQueue(declared.name, exchangeName(from), type);
+}
+
+function placementOf({ topology: { pipeline, queues }, record }: Known): Placement {
+  const from = (queue: string): PlacedSource[] => [
+    ...Object.entries(record).flatMap(([name, one]) => (one.queue === queue ? [{ name, adopted: false }] : [])),
+    ...queues.flatMap((spec) =>
+      spec.name === queue && spec.adopts !== undefined ? [{ name: spec.adopts, adopted: true }] : [],
+    ),
+  ];
+  const names = new Set([...queues.map(({ name }) => name), ...Object.values(record).map(({ queue }) => queue)]);
+  return {
+    pipeline,
+    queues: Object.fromEntries(
+      [...names].map((queue) => [queue, { from: from(queue), dead: deadQueueName(pipeline, queue) }]),
+    ),
+    types: [
+      ...new Set(queues.flatMap(({ bindings }) => bindings.flatMap((b) => (b.pipeline === pipeline ? [b.type] : [])))),
+    ],
+  };
+}

@@ -1,0 +1,79 @@
+import { LevadaError, messageOf } from '../../api/errors.ts';
+import { type RabbitSettings, shownBroker } from './settings.ts';
+
+const timeoutMs = 5_000;
+/** The management database lags behind. */
+const verifyAttempts = 20;
+const verifyEveryMs = 250;
+
+/** Above what people write by hand, so that a pattern for everything does not win. */
+const priority = 1_000;
+
+/** Settings of queues that can change, kept in policies of their names. AMQP knows none: this is RabbitMQ's HTTP API. */
+export class Policies {
+  readonly #settings: RabbitSettings;
+
+  constructor(settings: RabbitSettings) {
+    this.#settings = settings;
+  }
+
+  /**
+   * @returns whether the policy is there; `false` where the user may not set it
+   * @throws LevadaError BrokerUnavailable when nobody can tell now
+   */
+  async put(queue: string, definition: Readonly<Record<string, number>>): Promise<boolean> {
+    const pattern = `^${queue.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`;
+    const body = { pattern, definition, priority, 'apply-to': 'queues' };
+    const status = await this.#ask('PUT', `policies/${this.#vhost}/${encodeURIComponent(queue)}`, body);
+    if (status.code === 401 || status.code === 403) return false;
+    if (status.code >= 300) throw this.#unavailable(`the policy ${queue} gets ${status.code}`);
+    return true;
+  }
+
+  /** Whether the policy is what rules the queue: another one may match as well, and only one is applied. */
+  async rules(queue: string, definition: Readonly<Record<string, number>>): Promise<boolean> {
+    for (let attempt = 0; attempt < verifyAttempts; attempt++) {
+      const { code, body } = await this.#ask('GET', `queues/${this.#vhost}/${encodeURIComponent(queue)}`);
+      const { policy, effective_policy_definition: effective } = (body ?? {}) as {
+        policy?: unknown;
+        effective_policy_definition?: Record<string, unknown>;
+      };
+      const same = Object.entries(definition).every(([key, value]) => effective?.[key] === value);
+      if (code === 200 && policy === queue && same) return true;
+      await new Promise((resolve) => setTimeout(resolve, verifyEveryMs));
+    }
+    return false;
+  }
+
+  /** @throws LevadaError BrokerUnavailable */
+  async remove(queue: string): Promise<void> {
+    await this.#ask('DELETE', `policies/${this.#vhost}/${encodeURIComponent(queue)}`);
+  }
+
+  get #vhost(): string {
+    return encodeURIComponent(this.#settings.vhost);
+  }
+
+  async #ask(method: string, path: string, body?: unknown): Promise<{ code: number; body: unknown }> {
+    const { managementUri = '', username, password } = this.#settings;
+    const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+    try {
+      const response = await fetch(`${managementUri.replace(/\/$/, '')}/api/${path}`, {
+        method,
+        headers: { authorization, 'content-type': 'application/json' },
+        redirect: 'error',
+        signal: AbortSignal.timeout(timeoutMs),
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+      const text = await response.text();
+      return { code: response.status, body: response.status === 200 && text !== '' ? JSON.parse(text) : undefined };
+    } catch (error) {
+      throw this.#unavailable(messageOf(error), error);
+    }
+  }
+
+  #unavailable(detail: string, cause?: unknown): LevadaError {
+    const where = `the management API of ${shownBroker(this.#settings)}`;
+    return new LevadaError('BrokerUnavailable', { detail: `${where}: ${detail}` }, { cause });
+  }
+}

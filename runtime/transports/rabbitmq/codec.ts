@@ -1,0 +1,236 @@
+import { randomUUID } from 'node:crypto';
+import type { ConsumeMessage, GetMessage, MessageProperties, Options } from 'amqplib';
+import { errorMessage, errors } from '../../../api/errors.ts';
+import { type Attributes, readAttributes } from '../../events/attributes.ts';
+import { parseReply } from '../../events/cloudevents.ts';
+import type { DeathCertificate, Message } from '../../events/message.ts';
+
+/**
+ * CloudEvents in AMQP 0-9-1. The CloudEvents binding is for AMQP 1.0, whose application properties are headers here:
+ * `cloudEvents:NAME` for each attribute, the data is the body, `datacontenttype` is the property content-type.
+ */
+const eventPrefix = 'cloudEvents:';
+/** What Azure and others write instead: a colon is no part of a name in JMS. */
+const otherPrefix = 'cloudEvents_';
+const own = {
+  attempt: 'levada-attempt',
+  replay: 'levada-replay',
+  dead: 'levada-dead',
+  delayLeft: 'levada-delay-left',
+  unidentified: 'levada-unidentified',
+} as const;
+const core = ['id', 'source', 'type', 'subject', 'time', 'dataschema'] as const;
+/** Bytes of a short string of AMQP. */
+const shortText = 255;
+/** Characters of an error in a header: the headers of a message are one frame. */
+const longestError = 4_096;
+
+export interface Encoded {
+  readonly content: Buffer;
+  readonly options: Options.Publish & { headers: Record<string, unknown> };
+}
+
+/** A message as Levada's queues hold it. `delayLeftMs`: what is to be waited beyond the longest rung. */
+export function encode(message: Message, delayLeftMs = 0): Encoded {
+  const { delivery } = message;
+  const headers: Record<string, unknown> = eventHeaders(message);
+  if (delivery.attempt !== 1) headers[own.attempt] = delivery.attempt;
+  if (delivery.replay !== undefined) headers[own.replay] = delivery.replay;
+  if (delivery.unidentified) headers[own.unidentified] = true;
+  if (delayLeftMs > 0) headers[own.delayLeft] = delayLeftMs;
+  if (delivery.dead) {
+    const { error } = delivery.dead;
+    headers[own.dead] = JSON.stringify({ ...delivery.dead, error: error.slice(0, longestError) });
+  }
+  return { content: bytesOf(message), options: { ...properties(message), headers } };
+}
+
+/** A message as others read it. */
+export function encodeForeign(message: Message, format: 'json' | 'cloudevents'): Encoded {
+  const headers = format === 'cloudevents' ? eventHeaders(message) : traceHeaders(message);
+  return { content: bytesOf(message), options: { ...properties(message), headers } };
+}
+
+function eventHeaders({ id, source, type, subject, time, dataschema, extensions }: Message): Record<string, unknown> {
+  const headers: Record<string, unknown> = {
+    'cloudEvents:specversion': '1.0',
+    'cloudEvents:id': id,
+    'cloudEvents:source': source,
+    'cloudEvents:type': type,
+  };
+  if (subject !== undefined) headers['cloudEvents:subject'] = subject;
+  if (time !== undefined) headers['cloudEvents:time'] = time;
+  if (dataschema !== undefined) headers['cloudEvents:dataschema'] = dataschema;
+  for (const name in extensions) headers[eventPrefix + name] = extensions[name];
+  return headers;
+}
+
+/** Where the reader of plain data looks for them: W3C's names. */
+function traceHeaders({ extensions: { traceparent, tracestate } }: Message): Record<string, unknown> {
+  return { ...(traceparent !== undefined && { traceparent }), ...(tracestate !== undefined && { tracestate }) };
+}
+
+function properties({ id, datacontenttype }: Message): Options.Publish {
+  return {
+    persistent: true,
+    ...(Buffer.byteLength(id) <= shortText && { messageId: id }),
+    ...(datacontenttype !== undefined &&
+      Buffer.byteLength(datacontenttype) <= shortText && { contentType: datacontenttype }),
+  };
+}
+
+const bytesOf = ({ data }: Message): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+
+type Received = Pick<ConsumeMessage | GetMessage, 'content' | 'properties' | 'fields'>;
+
+/** What a queue of Levada's holds. Never throws: what somebody else has put there is taken as {@link decodeForeign} does. */
+export function decode(received: Received, queue: string): { message: Message; delayLeftMs: number } {
+  const headers = headersOf(received.properties);
+  const attributes = ownAttributes(headers);
+  if (!attributes) return { message: decodeForeign(received, queue), delayLeftMs: 0 };
+  const { contentType } = received.properties as { contentType?: unknown };
+  const attempt = headers[own.attempt];
+  const replay = headers[own.replay];
+  const delayLeft = headers[own.delayLeft];
+  const dead = certificate(headers[own.dead]);
+  return {
+    message: {
+      ...attributes,
+      ...(typeof contentType === 'string' && { datacontenttype: contentType }),
+      data: received.content,
+      delivery: {
+        attempt: typeof attempt === 'number' && attempt >= 1 ? Math.floor(attempt) : 1,
+        ...(typeof replay === 'string' && { replay }),
+        ...(headers[own.unidentified] === true && { unidentified: true as const }),
+        ...(dead && { dead }),
+      },
+    },
+    delayLeftMs: typeof delayLeft === 'number' && delayLeft > 0 ? delayLeft : 0,
+  };
+}
+
+/** The attributes that {@link encode} has written; `undefined`: it was somebody else. */
+function ownAttributes(headers: Record<string, unknown>): Attributes | undefined {
+  if (headers['cloudEvents:specversion'] !== '1.0') return undefined;
+  const found: Partial<Record<(typeof core)[number], string>> = {};
+  const extensions: Record<string, string> = {};
+  for (const name in headers) {
+    if (!name.startsWith(eventPrefix) || name === 'cloudEvents:specversion') continue;
+    const value = headers[name];
+    if (typeof value !== 'string') return undefined;
+    const attribute = name.slice(eventPrefix.length);
+    if ((core as readonly string[]).includes(attribute)) found[attribute as (typeof core)[number]] = value;
+    else extensions[attribute] = value;
+  }
+  const { id, source, type, ...rest } = found;
+  if (!id || !source || !type) return undefined;
+  return { id, source, type, ...rest, extensions };
+}
+
+/**
+ * A message of somebody else: a CloudEvent in binary or structured mode, or plain data. Nothing that it says of attempts
+ * is believed. What is neither keeps its bytes, and is found invalid where its data is read.
+ */
+export function decodeForeign(received: Received, queue: string): Message {
+  const event = binaryEvent(received) ?? structuredEvent(received);
+  if (event) return event;
+  const { messageId, timestamp, type } = received.properties as MessageProperties & { messageId?: unknown };
+  const headers = headersOf(received.properties);
+  const hasId = typeof messageId === 'string' && messageId !== '';
+  const trace = ['traceparent', 'tracestate'].flatMap((name) =>
+    typeof headers[name] === 'string' ? [[name, headers[name] as string] as const] : [],
+  );
+  return {
+    id: hasId ? messageId : randomUUID(),
+    source: `/amqp/${encodeURIComponent(queue)}`,
+    type: typeof type === 'string' && type !== '' ? type : queue,
+    ...(typeof timestamp === 'number' && isDate(timestamp) && { time: new Date(timestamp * 1_000).toISOString() }),
+    extensions: Object.fromEntries(trace),
+    data: received.content,
+    delivery: { attempt: 1, ...(!hasId && { unidentified: true as const }) },
+  };
+}
+
+/** Seconds of a year that ISO 8601 writes with four digits. */
+const isDate = (seconds: number): boolean => seconds > 0 && seconds < 253_402_300_800;
+
+function binaryEvent({ content, properties: found }: Received): Message | undefined {
+  const headers = headersOf(found);
+  const values = new Map<string, string>();
+  for (const [name, value] of Object.entries(headers)) {
+    const prefix = [eventPrefix, otherPrefix].find((one) => name.startsWith(one));
+    if (prefix !== undefined) values.set(name.slice(prefix.length).toLowerCase(), String(value));
+  }
+  if (!values.has('specversion')) return undefined;
+  try {
+    const { datacontenttype, ...attributes } = readAttributes(values, eventPrefix);
+    const { contentType } = found as { contentType?: unknown };
+    const type = typeof contentType === 'string' ? contentType : datacontenttype;
+    return {
+      ...attributes,
+      ...(type !== undefined && { datacontenttype: type }),
+      data: content,
+      delivery: { attempt: 1 },
+    };
+  } catch {
+    return undefined; // an event that breaks the rules is data
+  }
+}
+
+function structuredEvent({ content, properties: { contentType } }: Received): Message | undefined {
+  if (typeof contentType !== 'string' || !contentType.startsWith('application/cloudevents+json')) return undefined;
+  try {
+    const [event] = parseReply({ headers: { 'content-type': contentType }, body: content }, 'amqp');
+    if (!event?.id || !event.source || !event.type) return undefined;
+    const { data, extensions = {}, id, source, type, ...attributes } = event;
+    return {
+      ...attributes,
+      id,
+      source,
+      type,
+      extensions,
+      datacontenttype: 'application/json',
+      data: Buffer.from(JSON.stringify(data ?? null)),
+      delivery: { attempt: 1 },
+    };
+  } catch {
+    // The content type stays, so that who reads the data sees why it is none.
+    return undefined;
+  }
+}
+
+const headersOf = ({ headers }: { headers?: unknown }): Record<string, unknown> =>
+  typeof headers === 'object' && headers !== null ? (headers as Record<string, unknown>) : {};
+
+function certificate(value: unknown): DeathCertificate | undefined {
+  if (typeof value !== 'string') return undefined;
+  try {
+    const found = JSON.parse(value) as DeathCertificate;
+    return Object.hasOwn(errors, found.reason) ? found : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * A dead letter. One without a certificate was given up by the broker: it had been delivered as often as the queue allows.
+ *
+ * @param step whose it is
+ */
+export function decodeDead(received: Received, step: string): Message {
+  const { message } = decode(received, step);
+  if (message.delivery.dead) return message;
+  const headers = headersOf(received.properties);
+  const [death] = Array.isArray(headers['x-death']) ? (headers['x-death'] as Array<Record<string, unknown>>) : [];
+  const at = (death?.['time'] as { value?: unknown } | undefined)?.value;
+  const found = headers['x-delivery-count'];
+  const count = typeof found === 'number' ? `${found} times` : 'as often as its queue allows';
+  const dead: DeathCertificate = {
+    reason: 'DeliveryLimitReached',
+    step,
+    attempt: message.delivery.attempt,
+    error: errorMessage('DeliveryLimitReached', { found: count }),
+    time: typeof at === 'number' && isDate(at) ? new Date(at * 1_000).toISOString() : '',
+  };
+  return { ...message, delivery: { ...message.delivery, dead } };
+}

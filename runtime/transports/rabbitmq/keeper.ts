@@ -1,0 +1,93 @@
+import type { ChannelModel, ConfirmChannel } from 'amqplib';
+import { messageOf } from '../../../api/errors.ts';
+import { channelFailure } from '../../../brokers/rabbitmq/failure.ts';
+import type { Link } from '../../../brokers/rabbitmq/link.ts';
+
+export interface Keeping {
+  /** What the channel is for, in errors. */
+  readonly what: string;
+  /** Called with each channel; it is given up when this rejects. */
+  opened(channel: ConfirmChannel): Promise<void>;
+  /** The channel has gone, and everything that was under way on it. */
+  lost(error: Error): void;
+}
+
+const firstRetryMs = 50;
+const longestRetryMs = 5_000;
+
+/** Keeps one channel open: after its end, or the connection's, there is another one. */
+export class ChannelKeeper {
+  readonly #link: Link;
+  readonly #keeping: Keeping;
+  readonly #random: () => number;
+  #closed = false;
+  #attempts = 0;
+  #channel: ConfirmChannel | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  readonly #end: () => void;
+
+  constructor(link: Link, keeping: Keeping, random: () => number = Math.random) {
+    this.#link = link;
+    this.#keeping = keeping;
+    this.#random = random;
+    this.#end = link.listen({ up: (connection) => void this.#open(connection), down: () => clearTimeout(this.#timer) });
+  }
+
+  /** The channel, while there is one. */
+  get channel(): ConfirmChannel | undefined {
+    return this.#channel;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#end();
+    clearTimeout(this.#timer);
+    await this.#channel?.close().catch(() => {}); // it has ended by itself
+  }
+
+  /** Never rejects. */
+  async #open(connection: ChannelModel): Promise<void> {
+    let channel: ConfirmChannel | undefined;
+    let reason: unknown;
+    try {
+      channel = await connection.createConfirmChannel();
+      const opened = channel;
+      // Without a listener an error of the channel would end the connection.
+      channel.on('error', (error: unknown) => {
+        reason = error;
+      });
+      channel.on('handler-error', (error: unknown) => {
+        reason = error;
+        void opened.close().catch(() => {});
+      });
+      channel.on('close', () => {
+        if (this.#channel === opened) this.#lose(connection, reason);
+      });
+      if (this.#closed) return await channel.close();
+      this.#channel = channel;
+      await this.#keeping.opened(channel);
+      this.#attempts = 0;
+    } catch (error) {
+      if (channel && this.#channel === channel) {
+        this.#channel = undefined;
+        await channel.close().catch(() => {}); // the broker has closed it
+      }
+      this.#lose(connection, reason ?? error);
+    }
+  }
+
+  #lose(connection: ChannelModel, reason: unknown): void {
+    this.#channel = undefined;
+    this.#keeping.lost(channelFailure(reason ?? new Error('the channel was closed'), this.#keeping.what));
+    if (this.#closed || this.#link.connection !== connection) return;
+    const longest = Math.min(longestRetryMs, firstRetryMs * 2 ** this.#attempts++);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(
+      () => {
+        if (this.#link.connection === connection && !this.#closed) void this.#open(connection);
+      },
+      longest * (0.5 + this.#random() / 2),
+    );
+  }
+}
+

@@ -1,0 +1,270 @@
+import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import { errorCodeOf, messageOf } from '../../../api/errors.ts';
+import type { PlacedSource } from '../../../brokers/placement.ts';
+import type { Link } from '../../../brokers/rabbitmq/link.ts';
+import { Acks } from './acks.ts';
+import { ChannelKeeper } from './keeper.ts';
+
+/** A delivery, and the channel that it came by: when that has gone, the broker has the message again. */
+export interface Received {
+  readonly message: ConsumeMessage;
+  readonly source: PlacedSource;
+  /** Whether it is still this consumer's to settle. */
+  readonly held: boolean;
+  ack(): void;
+  requeue(): void;
+}
+
+export interface SubscriptionOptions {
+  readonly what: string;
+  readonly limit: number;
+  readonly deliver: (received: Received) => void;
+  /** A queue is not there (any more). */
+  readonly missing: (queue: string) => void;
+  readonly log: (text: string) => void;
+}
+
+/** What the broker delivers to: fixed in its prefetch. */
+interface Tagged {
+  readonly source: PlacedSource;
+  readonly prefetch: number;
+  tag: string | undefined;
+  inHand: number;
+  cancelled: boolean;
+}
+
+const retryMs = 1_000;
+
+/**
+ * One consumer of a logical queue: a channel, and on it consumers of each queue that it comes to. `limit` holds for all
+ * of them together. A prefetch cannot be changed, so another limit is another consumer beside or instead of it.
+ */
+export class Subscription {
+  readonly #link: Link;
+  readonly #options: SubscriptionOptions;
+  readonly #keeper: ChannelKeeper;
+  #sources: readonly PlacedSource[] = [];
+  #limit: number;
+  #acks: Acks | undefined;
+  #consumers: Tagged[] = [];
+  /** Delivered beyond the limit, because there are several queues. */
+  #waiting: Array<{ run: () => void; giveBack: () => void }> = [];
+  #handedOut = 0;
+  #closed = false;
+  #missing: string | undefined;
+  #failure: string | undefined;
+  /** One change of the consumers at a time. */
+  #last: Promise<void> = Promise.resolve();
+  #retry: NodeJS.Timeout | undefined;
+  readonly #held = new Map<string, number>();
+
+  constructor(link: Link, options: SubscriptionOptions) {
+    this.#link = link;
+    this.#options = options;
+    this.#limit = options.limit;
+    this.#keeper = new ChannelKeeper(link, {
+      what: options.what,
+      opened: async (channel) => this.#opened(channel),
+      lost: (error) => this.#lost(error),
+    });
+  }
+
+  /** What is in hand, by the broker's name of the queue. */
+  get held(): ReadonlyMap<string, number> {
+    return this.#held;
+  }
+
+  /** Why nothing can come; `undefined`: it can. */
+  get failure(): string | undefined {
+    return this.#missing === undefined ? this.#failure : `the broker has no queue ${this.#missing}`;
+  }
+
+  /** Takes from these from now on. */
+  use(sources: readonly PlacedSource[]): void {
+    if (JSON.stringify(sources) === JSON.stringify(this.#sources)) return;
+    this.#sources = sources;
+    this.#balance();
+  }
+
+  limit(count: number): void {
+    this.#limit = count;
+    if (this.#handedOut + this.#waiting.length > count) {
+      for (const { giveBack } of this.#waiting.splice(0)) giveBack();
+    }
+    this.#balance();
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.limit(0);
+    this.#closed = true;
+    await this.#last;
+    clearTimeout(this.#retry);
+    if (this.#handedOut === 0) await this.end();
+  }
+
+  /** Closes the channel: what is in hand goes back. */
+  async end(): Promise<void> {
+    this.#closed = true;
+    this.#acks?.flush();
+    await this.#keeper.close();
+  }
+
+  #opened(channel: ConfirmChannel): void {
+    this.#acks = new Acks(channel);
+    this.#failure = undefined;
+    this.#balance();
+  }
+
+  #lost(error: Error): void {
+    this.#acks?.close();
+    this.#acks = undefined;
+    this.#consumers = [];
+    this.#waiting = [];
+    this.#handedOut = 0;
+    this.#held.clear();
+    this.#failure = messageOf(error);
+  }
+
+  #balance(): void {
+    this.#last = this.#last.then(() => this.#adjust()).catch((error: unknown) => this.#failed(error));
+  }
+
+  #failed(error: unknown): void {
+    this.#options.log(`${this.#options.what}: ${messageOf(error)}`);
+  }
+
+  /** Makes the consumers of each queue allow what may be in hand. */
+  async #adjust(): Promise<void> {
+    const { channel } = this.#keeper;
+    if (!channel || !this.#acks) return;
+    const limit = this.#closed ? 0 : this.#limit;
+    const wanted = new Set(this.#sources.map(({ name }) => name));
+    for (const consumer of this.#consumers) {
+      if (!consumer.cancelled && !wanted.has(consumer.source.name)) await this.#cancel(channel, consumer);
+    }
+    for (const source of this.#sources) await this.#adjustSource(channel, source, limit);
+    this.#consumers = this.#consumers.filter(({ cancelled, inHand }) => !cancelled || inHand > 0);
+  }
+
+  async #adjustSource(channel: ConfirmChannel, source: PlacedSource, limit: number): Promise<void> {
+    const mine = () => this.#consumers.filter((consumer) => consumer.source.name === source.name);
+    const active = () => mine().filter(({ cancelled }) => !cancelled);
+    const debt = () =>
+      sum(
+        mine()
+          .filter(({ cancelled }) => cancelled)
+          .map(({ inHand }) => inHand),
+      );
+    const allowed = () => sum(active().map(({ prefetch }) => prefetch));
+    if (allowed() + debt() > limit || active().length > 3) {
+      for (const consumer of active()) await this.#cancel(channel, consumer);
+    }
+    // Beside consumers that run, the rest waits until nothing is owed: else there would be one for each message.
+    const missing = limit - allowed() - debt();
+    if (missing <= 0 || (active().length > 0 && debt() > 0)) return;
+    // Asked on another channel: the answer that there is none would end this one, and what is in hand with it.
+    const exists = await this.#link.use(`queue ${source.name}`, (one) => one.checkQueue(source.name)).catch(notFound);
+    if (exists) await this.#consume(channel, source, missing);
+    else this.#gone(source);
+  }
+
+  async #consume(channel: ConfirmChannel, source: PlacedSource, prefetch: number): Promise<void> {
+    const consumer: Tagged = { source, prefetch, tag: undefined, inHand: 0, cancelled: false };
+    // An unlimited consumer is one that the broker limits by itself.
+    await channel.prefetch(Number.isFinite(prefetch) ? Math.min(prefetch, 65_535) : 0);
+    this.#consumers.push(consumer);
+    const { consumerTag } = await channel.consume(source.name, (message) => this.#take(channel, consumer, message));
+    consumer.tag = consumerTag;
+    if (this.#missing === source.name) this.#missing = undefined;
+  }
+
+  async #cancel(channel: ConfirmChannel, consumer: Tagged): Promise<void> {
+    consumer.cancelled = true;
+    if (consumer.tag !== undefined) await channel.cancel(consumer.tag);
+  }
+
+  #take(channel: ConfirmChannel, consumer: Tagged, message: ConsumeMessage | null): void {
+    const acks = this.#acks;
+    if (!message) {
+      // The broker has cancelled it: its queue is gone, or it has taken too long with a message.
+      consumer.cancelled = true;
+      this.#gone(consumer.source);
+      return;
+    }
+    if (!acks || channel !== this.#keeper.channel) return;
+    const { name } = consumer.source;
+    consumer.inHand++;
+    this.#held.set(name, (this.#held.get(name) ?? 0) + 1);
+    const { deliveryTag } = message.fields;
+    if (consumer.cancelled) {
+      acks.requeue(deliveryTag);
+      this.#settled(consumer);
+      return;
+    }
+    const run = () => {
+      this.#handedOut++;
+      this.#options.deliver(this.#received(acks, consumer, message));
+    };
+    if (this.#handedOut < this.#limit) return run();
+    const giveBack = () => {
+      acks.requeue(deliveryTag);
+      this.#settled(consumer);
+    };
+    this.#waiting.push({ run, giveBack });
+  }
+
+  #received(acks: Acks, consumer: Tagged, message: ConsumeMessage): Received {
+    const { deliveryTag } = message.fields;
+    const isHeld = () => this.#acks === acks;
+    const over = () => {
+      this.#handedOut--;
+      this.#settled(consumer);
+      if (this.#handedOut < this.#limit) this.#waiting.shift()?.run();
+    };
+    return {
+      message,
+      source: consumer.source,
+      get held() {
+        return isHeld();
+      },
+      ack: () => {
+        if (!isHeld()) return;
+        acks.ack(deliveryTag);
+        over();
+      },
+      requeue: () => {
+        if (!isHeld()) return;
+        acks.requeue(deliveryTag);
+        over();
+      },
+    };
+  }
+
+  #settled(consumer: Tagged): void {
+    consumer.inHand--;
+    const { name } = consumer.source;
+    const left = (this.#held.get(name) ?? 1) - 1;
+    if (left > 0) this.#held.set(name, left);
+    else this.#held.delete(name);
+    if (consumer.cancelled && consumer.inHand === 0) this.#balance();
+    if (this.#closed && this.#handedOut === 0 && this.#held.size === 0) {
+      this.end().catch((error: unknown) => this.#failed(error));
+    }
+  }
+
+  /** Is looked for again: whoever owns it may make it anew. */
+  #gone({ name }: PlacedSource): void {
+    if (!this.#sources.some((source) => source.name === name) || this.#closed) return;
+    this.#missing = name;
+    this.#options.missing(name);
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#balance(), retryMs);
+  }
+}
+
+function notFound(error: unknown): undefined {
+  if (errorCodeOf(error) !== 'QueueNotFound') throw error;
+}
+
+const sum = (numbers: readonly number[]): number => numbers.reduce((total, number) => total + number, 0);

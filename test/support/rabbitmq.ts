@@ -1,0 +1,28 @@
+import { describe, inject } from 'vitest';
+import { type RabbitSettings, settingsFromUri } from '../../brokers/rabbitmq/settings.ts';
+
+/** A broker that tests share: names of what they make there are their own. */
+export interface TestBroker {
+  readonly name: string;
+  readonly uri?: string;
+  /** URL of its management API. */
+  readonly management?: string;
+  /** Why it is not there. */
+  readonly missing?: string;
+}
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    readonly rabbitmq: TestBroker[];
+  }
+}
+
+/** The same tests on each broker; one that is not there is skipped, with the reason. */
+export function onEachRabbit(
+  tests: (broker: { name: string; settings: RabbitSettings; management: string }) => void,
+): void {
+  for (const { name, uri, management = '', missing } of inject('rabbitmq')) {
+    if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${missing ?? 'no reason'})`, () => {});
+    else describe(`RabbitMQ ${name}`, () => tests({ name, settings: settingsFromUri(uri, 'the test'), management }));
+  }
+}
