@@ -1,10 +1,12 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { errorCodeOf } from '../api/errors.ts';
+import { errorCodeOf, messageOf } from '../api/errors.ts';
+import { type RabbitSettings, settingsFromUri } from '../brokers/rabbitmq/settings.ts';
 import { loadPaths } from '../operator/source/load.ts';
 import { exitCodes, printError, printNote, problemLine, summaryOf } from './output.ts';
 import { UpRun } from './up/run.ts';
 
 interface Flags {
+  broker?: RabbitSettings;
   port: Record<string, number>;
   replicas: boolean;
 }
@@ -18,6 +20,11 @@ export function upCommand(): Command {
     )
     .argument('<path...>', 'files or folders with resources')
     .option('--port <name=port>', 'fix the port of a service, e.g. iris=8000 (repeatable)', collectPort, {})
+    .option(
+      '--broker <url>',
+      'carry events over RabbitMQ, e.g. amqp://127.0.0.1:5672 (or LEVADA_BROKER_URL)',
+      brokerFlag,
+    )
     .option('--replicas', 'start as many processes of a version as spec.replicas says', false)
     .addHelpText(
       'after',
@@ -41,6 +48,7 @@ Exit codes: 0 ended by Ctrl-C, 1 the resources have problems, 2 wrong usage or a
           paths,
           ports: flags.port,
           replicas: flags.replicas,
+          ...brokerOf(flags),
           stdout: process.stdout,
         });
         endOnSignals(run);
@@ -71,6 +79,24 @@ export function endOnSignals(run: UpRun): void {
   };
   process.on('SIGINT', end);
   process.on('SIGTERM', end);
+}
+
+/** Everybody can read the arguments of a process: a password does not belong there. */
+function brokerFlag(value: string): RabbitSettings {
+  try {
+    if (/^amqps?:\/\/[^/]*@/.test(value))
+      throw new InvalidArgumentError('found a user or password; set LEVADA_BROKER_URL instead');
+    return settingsFromUri(value, '--broker');
+  } catch (error) {
+    throw error instanceof InvalidArgumentError ? error : new InvalidArgumentError(messageOf(error));
+  }
+}
+
+/** @throws LevadaError SecretInvalid */
+function brokerOf({ broker }: Flags): { broker?: RabbitSettings } {
+  const url = process.env['LEVADA_BROKER_URL'];
+  if (broker) return { broker };
+  return url ? { broker: settingsFromUri(url, 'LEVADA_BROKER_URL') } : {};
 }
 
 function collectPort(value: string, all: Record<string, number>): Record<string, number> {

@@ -11,7 +11,8 @@ export const brokerErrors = define({
   BrokerForbidden: {
     outcome: 'wait',
     message: 'the broker forbids it: {detail}',
-    remedy: 'Give the user configure, write and read permission on what begins with `levada.`; docs/guides/rabbitmq.md.',
+    remedy:
+      'Give the user configure, write and read permission on what begins with `levada.`; docs/guides/rabbitmq.md.',
   },
   QueueConflict: {
     outcome: 'wait',

@@ -49,6 +49,48 @@ export function settingsFromUri(uri: string, where: string): RabbitSettings {
   };
 }
 
+const secretKeys = ['uri', 'host', 'port', 'username', 'password', 'vhost', 'managementUri'] as const;
+
+/**
+ * Keys as the RabbitMQ Cluster Operator writes them, or `uri`; PEM texts in `ca.crt`, `tls.crt`, `tls.key`.
+ *
+ * @param data decoded values
+ * @param name `namespace/name`, for errors
+ * @throws LevadaError SecretInvalid
+ */
+export function settingsFromSecret(data: Readonly<Record<string, string>>, name: string): RabbitSettings {
+  const wrong = (detail: string) => new LevadaError('SecretInvalid', { found: name, detail });
+  const [uri, host, port, username, password, vhost, managementUri] = secretKeys.map((key) => data[key]?.trim());
+  const { 'ca.crt': ca, 'tls.crt': cert, 'tls.key': key } = data;
+  if ((cert === undefined) !== (key === undefined)) throw wrong('tls.crt and tls.key belong together');
+  const from = uri === undefined ? undefined : settingsFromUri(uri, `Secret ${name}, key uri`);
+  const wantsTls = ca !== undefined || cert !== undefined;
+  if (from && wantsTls && !from.tls)
+    throw wrong('a certificate is there, and uri begins with amqp://; allowed: amqps://');
+  const own = { host, username, password };
+  const missing = from ? undefined : Object.entries(own).find(([, value]) => value === undefined || value === '');
+  if (missing) throw wrong(`the key ${missing[0]} is missing; allowed: uri, or host, username and password`);
+  const contradicts =
+    from && Object.entries(own).find(([what, value]) => value !== undefined && value !== from[what as 'host']);
+  if (contradicts) throw wrong(`${contradicts[0]} is another one than in uri`);
+  const tls = from?.tls ?? wantsTls;
+  const number = port === undefined ? (from?.port ?? defaultPort[tls ? 'amqps' : 'amqp']) : Number(port);
+  if (!Number.isInteger(number) || number < 1 || number > 65_535) throw wrong('port: allowed: 1 to 65535');
+  if (managementUri !== undefined && !/^https?:\/\/[^/?#@\s]+\/?$/.test(managementUri)) {
+    throw wrong('managementUri: allowed: http://HOST:PORT or https://HOST:PORT, without user and password');
+  }
+  return {
+    ...(from ?? { host: host ?? '', username: username ?? '', password: password ?? '', vhost: '/' }),
+    port: number,
+    tls,
+    ...(vhost !== undefined && { vhost }),
+    ...(ca !== undefined && { ca }),
+    ...(cert !== undefined && { cert }),
+    ...(key !== undefined && { key }),
+    ...(managementUri !== undefined && { managementUri }),
+  };
+}
+
 /** `amqp://HOST:PORT/VHOST`, without user and password. */
 export function shownBroker({ host, port, tls, vhost }: RabbitSettings): string {
   const name = host.includes(':') ? `[${host}]` : host;

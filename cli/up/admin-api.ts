@@ -4,20 +4,23 @@ import { dropDeadLetters, listDeadLetters, replayDeadLetters } from '../../runti
 import type { AdminApi, LocalResource } from './admin.ts';
 
 /** What other commands may ask of a run, done by its parts. */
-export function adminApi(resources: () => LocalResource[], { host, transport }: LocalPipelines): AdminApi {
+export function adminApi(resources: () => LocalResource[], pipelines: LocalPipelines): AdminApi {
+  const queuesOf = async (pipeline: string) =>
+    (await pipelines.observe(`EventPipeline/${pipeline}`)).pipeline?.queues ?? {};
   return {
     resources,
     async steps(pipeline) {
-      const { queues } = await host.observe(pipeline);
-      const counts = host.counts(pipeline);
+      const queues = await queuesOf(pipeline);
+      const counts = pipelines.counts(pipeline);
       return Object.entries(queues).map(([name, state]) => {
         const counted = counts[name];
         return { name, ...state, ...(counted && { counts: counted }) };
       });
     },
-    deadLetters: (pipeline, filter, limit) => listDeadLetters(transport, pipeline, filter, limit),
+    deadLetters: (pipeline, filter, limit) => listDeadLetters(pipelines.transportOf(pipeline), pipeline, filter, limit),
     async replay(pipeline, filter) {
-      const { queues } = await host.observe(pipeline);
+      const queues = await queuesOf(pipeline);
+      const transport = pipelines.transportOf(pipeline);
       const steps = Object.entries(queues).filter(([name]) => filter.step === undefined || name === filter.step);
       let count = 0;
       for (const [step, { running, dead }] of steps) {
@@ -30,6 +33,6 @@ export function adminApi(resources: () => LocalResource[], { host, transport }: 
       }
       return count;
     },
-    drop: (pipeline, filter) => dropDeadLetters(transport, pipeline, filter),
+    drop: (pipeline, filter) => dropDeadLetters(pipelines.transportOf(pipeline), pipeline, filter),
   };
 }

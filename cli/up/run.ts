@@ -1,8 +1,10 @@
 import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { namespaceOf, resourceKey } from '../../api/contract/names.ts';
+import { namespacedName, namespaceOf, resourceKey } from '../../api/contract/names.ts';
+import type { NameTable } from '../../api/contract/pipeline-worker.ts';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
+import { type RabbitSettings, shownBroker } from '../../brokers/rabbitmq/settings.ts';
 import type { Driver } from '../../operator/drivers/driver.ts';
 import { driverByKind } from '../../operator/drivers/kinds.ts';
 import { LocalDriver } from '../../operator/drivers/local/driver.ts';
@@ -15,11 +17,11 @@ import { type Loaded, loadPaths } from '../../operator/source/load.ts';
 import { localFileName, mountedPath } from '../../operator/source/local.ts';
 import { servicesOf } from '../../operator/source/parse.ts';
 import { startAdmin as startMetrics } from '../../runtime/admin.ts';
+import { type Names, resolveHost } from '../../runtime/net/hosts.ts';
 import type { End } from '../../runtime/pipeline/ends.ts';
 import { problemLine } from '../output.ts';
 import { type AdminServer, type LocalResource, startAdmin } from './admin.ts';
 import { adminApi } from './admin-api.ts';
-import { type Names, resolveHost } from './hosts.ts';
 import { createReporter, formatLog, type Reporter } from './reporter.ts';
 import { isAlive, type Run, readRun, stateFolder, writeRun } from './run-file.ts';
 import { FileStore } from './store.ts';
@@ -37,6 +39,8 @@ export interface UpOptions {
   /** Start as many processes of a version as `spec.replicas` says. */
   readonly replicas: boolean;
   readonly stdout: NodeJS.WriteStream;
+  /** Where messages travel; absent: in memory, but for pipelines that name a broker. */
+  readonly broker?: RabbitSettings;
   /** Told of each status that is written. */
   readonly onStatus?: (resource: Resource) => void;
   /** Told of each message that a step has ended with. */
@@ -93,7 +97,7 @@ export class UpRun {
       await run.#end();
       throw error;
     }
-    for (const line of introduction(loaded)) run.#reporter.line(line);
+    for (const line of introduction(loaded, options.broker)) run.#reporter.line(line);
     await run.#take(loaded);
     // Beside a file, one may appear later; a folder's list shows it.
     const localFiles = options.paths.map((path) => join(dirname(resolve(path)), localFileName));
@@ -133,6 +137,15 @@ export class UpRun {
       waitsFor: (host) => this.#waitsFor(host),
       port: (owner, service) => this.#portOf(owner, service),
       pollMs: pollQueuesMs,
+      ...(options.broker && { broker: options.broker }),
+      secret: (name) => this.#loaded.secrets.get(name),
+      secretNames: () => [...this.#loaded.secrets.keys()],
+      names: () => this.#nameTable(),
+      env: {
+        NODE_COMPILE_CACHE: resolve(stateFolder, 'compile-cache'),
+        ...withoutBroker(process.env),
+        NODE_ENV: 'production',
+      },
       ...(options.onEnd && { ended: options.onEnd }),
       log: (part, text, error) =>
         this.#reporter.line(`${part} | ${text}${error === undefined ? '' : `: ${messageOf(error)}`}`),
@@ -153,7 +166,9 @@ export class UpRun {
       const key = resourceKey(resource);
       const services = this.#addresses(key);
       if (resource.kind === 'ModelDeployment') return { resource, services, admin: this.#models.addresses(key).admin };
-      const admin = this.#metricsUrl === undefined ? {} : { [resource.metadata.name]: [this.#metricsUrl] };
+      const processes = this.#pipelines.admins(namespacedName(resource.metadata));
+      const urls = [...(this.#metricsUrl === undefined ? [] : [this.#metricsUrl]), ...processes];
+      const admin = { [resource.metadata.name]: urls };
       return { resource, services: { ...services, ...this.#localServices(resource) }, admin };
     });
   }
@@ -183,6 +198,7 @@ export class UpRun {
 
   /** Ends everything at once. */
   kill(): void {
+    this.#pipelines.kill();
     this.#models.kill();
     this.#services.kill();
   }
@@ -252,6 +268,22 @@ export class UpRun {
     return addresses;
   }
 
+  /** All names that lead somewhere, for processes that cannot ask. */
+  #nameTable(): NameTable {
+    const services: Record<string, Record<string, string>> = {};
+    for (const resource of this.#store.list()) {
+      const key = resourceKey(resource);
+      const namespace = namespaceOf(key);
+      services[namespace] = { ...services[namespace], ...this.#addresses(key) };
+    }
+    const { hosts, services: local } = this.#loaded.local;
+    const origins = Object.keys(local).flatMap((name) => {
+      const origin = this.#services.origin(name)?.origin;
+      return origin === undefined ? [] : [[name, origin] as const];
+    });
+    return { local: { ...Object.fromEntries(origins), ...hosts }, services };
+  }
+
   /** What stands in for images of a pipeline's handlers: people want to see where it is. */
   #localServices({ spec }: Resource): Record<string, string> {
     if (!('steps' in spec)) return {};
@@ -282,26 +314,35 @@ export class UpRun {
   }
 }
 
+/** Processes are told where the broker is; what is in an environment can be read by others. */
+const withoutBroker = ({ LEVADA_BROKER_URL: _, ...rest }: NodeJS.ProcessEnv): NodeJS.ProcessEnv => rest;
+
 /** `namespace/service`, of an owner's key. */
 const portKey = (owner: string, service: string): string => `${namespaceOf(owner)}/${service}`;
 
 const portOf = (url: string): number => Number(new URL(url).port);
 
 /** What a person should know before anything else. */
-function introduction({ resources }: Loaded): string[] {
+function introduction({ resources }: Loaded, broker: RabbitSettings | undefined): string[] {
   const has = (kind: Resource['kind']) => resources.some(({ resource }) => resource.kind === kind);
   return [
     ...(has('ModelDeployment')
       ? ['Model versions run as processes of this machine; requests and limits of CPU and memory are not enforced.']
       : []),
-    ...(has('EventPipeline') ? ['Events go through a broker in the memory of this process: they end with it.'] : []),
+    ...(has('EventPipeline')
+      ? [
+          broker
+            ? `Events go through ${shownBroker(broker)}: they outlive this process.`
+            : 'Events go through a broker in the memory of this process: they end with it.',
+        ]
+      : []),
   ];
 }
 
 /** @returns URL of the admin port of all pipelines */
-async function startPipelineMetrics({ host }: LocalPipelines): Promise<string> {
+async function startPipelineMetrics({ metrics }: LocalPipelines): Promise<string> {
   const status = () => ({ state: 'Loaded' as const, draining: false });
-  const port = await startMetrics({ host: '127.0.0.1', port: 0, metrics: host.metrics, status });
+  const port = await startMetrics({ host: '127.0.0.1', port: 0, metrics, status });
   return `http://127.0.0.1:${port}`;
 }
 

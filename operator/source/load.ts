@@ -12,6 +12,7 @@ import {
   parseLocal,
 } from './local.ts';
 import { checkSet, isForeign, parseResource, servicesOf } from './parse.ts';
+import { isSecret, readSecret, type Secrets } from './secrets.ts';
 import { type Document, type Position, readYaml } from './yaml.ts';
 
 /** A problem, with its place. Line and column count from 1; 0 is the file itself. */
@@ -33,6 +34,8 @@ export interface Loaded {
   readonly resources: readonly LoadedResource[];
   readonly local: LocalSettings;
   readonly problems: readonly FileProblem[];
+  /** Of manifests and of local files. */
+  readonly secrets: Secrets;
   /** What was left out, a line each. */
   readonly notes: readonly string[];
   /** What to watch, absolute: the files that were read, and the folders that were named. */
@@ -49,13 +52,22 @@ interface Loading {
   readonly notes: string[];
   /** Absolute paths, so that a file that is named twice is read once. */
   readonly files: Set<string>;
+  readonly secrets: Map<string, { values: Readonly<Record<string, string>>; file: string }>;
   local: LocalSettings;
   readonly locals: Array<{ local: LocalSettings; file: string; document: Document }>;
 }
 
 /** Loads files and folders as `kubectl apply -f` does, and what `levada.local.yaml` beside each of them says. */
 export async function loadPaths(paths: readonly string[]): Promise<Loaded> {
-  const loading: Loading = { found: [], problems: [], notes: [], files: new Set(), local: noLocalSettings, locals: [] };
+  const loading: Loading = {
+    found: [],
+    problems: [],
+    notes: [],
+    files: new Set(),
+    secrets: new Map(),
+    local: noLocalSettings,
+    locals: [],
+  };
   for (const path of paths) await loadPath(resolve(path), loading);
   for (const { resource, problem: mistake } of checkSet(loading.found.map((entry) => entry.resource))) {
     const entry = loading.found.find((candidate) => candidate.resource === resource);
@@ -69,7 +81,12 @@ export async function loadPaths(paths: readonly string[]): Promise<Loaded> {
   const { local, notes } = loading;
   const files = [...loading.files];
   const resources = loading.found.map(({ resource, file, line, locate }) => ({ resource, file, line, locate }));
-  return { resources, local, problems: inOrder(loading.problems, files.map(shown)), notes, files };
+  const secrets: Secrets = new Map([
+    ...[...loading.secrets].map(([name, { values }]) => [name, values] as const),
+    // A laptop's own values stand in for those of a cluster.
+    ...Object.entries(local.secrets),
+  ]);
+  return { resources, local, secrets, problems: inOrder(loading.problems, files.map(shown)), notes, files };
 }
 
 /** A `container` step's name is there to be stood in for; what else has a Service answers for itself. */
@@ -117,6 +134,10 @@ async function loadFile(path: string, loading: Loading): Promise<void> {
   const file = shown(path);
   for (const document of documents) {
     const { value } = document;
+    if (isSecret(value)) {
+      takeSecret(document, file, loading);
+      continue;
+    }
     if (isForeign(value)) {
       const name = member(member(value, 'metadata'), 'name');
       const what = [member(value, 'apiVersion'), member(value, 'kind'), name].filter(
@@ -132,11 +153,22 @@ async function loadFile(path: string, loading: Loading): Promise<void> {
   }
 }
 
+function takeSecret(document: Document, file: string, loading: Loading): void {
+  const { name, values, problems } = readSecret(document.value);
+  const other = loading.secrets.get(name);
+  const twice = other
+    ? [problem('DuplicateName', 'metadata.name', { found: `Secret ${name}, also in ${other.file}` })]
+    : [];
+  loading.secrets.set(name, { values, file });
+  loading.problems.push(...[...problems, ...twice].map((one) => ({ ...one, file, ...document.locate(one) })));
+}
+
 async function loadLocal(path: string, loading: Loading): Promise<void> {
   if (loading.files.has(path) || !(await exists(path))) return;
   const file = shown(path);
   for (const document of await readDocuments(path, loading)) {
-    const { local, problems } = parseLocal(document.value, dirname(path), document.sourceOf);
+    const { local, problems, files } = parseLocal(document.value, dirname(path), document.sourceOf);
+    for (const one of files) loading.files.add(one);
     const merged = mergeLocal(loading.local, local ?? noLocalSettings);
     loading.local = merged.local;
     if (local) loading.locals.push({ local, file, document });

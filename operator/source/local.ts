@@ -6,6 +6,7 @@ import { LevadaError, type Problem, problem } from '../../api/errors.ts';
 import { formatPath } from '../../api/path.ts';
 import { member, show } from '../../api/rules.ts';
 import { checkSchema, type SourceOf } from './schema.ts';
+import { localSecrets, readLocalSecrets } from './secrets.ts';
 
 /** Name of the file beside resources that says what only a laptop needs. */
 export const localFileName = 'levada.local.yaml';
@@ -35,9 +36,11 @@ export interface LocalSettings {
   readonly services: Readonly<Record<string, LocalService>>;
   /** Origin (`http://host:port`) of what runs somewhere else, by the host name that it answers to. */
   readonly hosts: Readonly<Record<string, string>>;
+  /** Decoded values, by `namespace/name` of the Secret that they stand for. */
+  readonly secrets: Readonly<Record<string, Readonly<Record<string, string>>>>;
 }
 
-export const noLocalSettings: LocalSettings = { mounts: {}, services: {}, hosts: {} };
+export const noLocalSettings: LocalSettings = { mounts: {}, services: {}, hosts: {}, secrets: {} };
 
 /** `/`, or names between slashes; no `.` or `..`, and no slash at the end. */
 const podPath = /^\/$|^(?:\/(?!\.{1,2}(?:\/|$))[^/]+)+$/;
@@ -95,6 +98,7 @@ export const localFile = z
       .record(hostName, z.string().meta({ pattern: originPattern.source }))
       .default({})
       .describe('Where else a host is: http://HOST:PORT or https://HOST:PORT, by host name.'),
+    secrets: localSecrets,
   })
   .describe('What only a laptop needs.');
 
@@ -103,10 +107,13 @@ export function parseLocal(
   value: unknown,
   folder: string,
   sourceOf: SourceOf,
-): { local?: LocalSettings; problems: Problem[] } {
+  environment: NodeJS.ProcessEnv = process.env,
+): { local?: LocalSettings; problems: Problem[]; files: string[] } {
   const { data, problems } = checkSchema(localFile, value, sourceOf);
-  const all = [...problems, ...checkPrograms(data), ...checkHosts(value)];
-  if (!data || all.length > 0) return { problems: all };
+  const secrets = readLocalSecrets(data?.secrets ?? {}, folder, environment);
+  const { files } = secrets;
+  const all = [...problems, ...checkPrograms(data), ...checkHosts(value), ...secrets.problems];
+  if (!data || all.length > 0) return { problems: all, files };
   const mounts = Object.entries(data.mounts).map(([pod, here]) => [pod, resolve(folder, here)] as const);
   const services = Object.entries(data.services).map(([name, service]) => [name, serviceOf(service, folder)] as const);
   const hosts = Object.entries(data.hosts).map(([name, url]) => [name, new URL(url).origin] as const);
@@ -115,8 +122,10 @@ export function parseLocal(
       mounts: Object.fromEntries(mounts),
       services: Object.fromEntries(services),
       hosts: Object.fromEntries(hosts),
+      secrets: secrets.secrets,
     },
     problems: [],
+    files,
   };
 }
 
@@ -179,6 +188,10 @@ export function mergeLocal(
       const other = own<unknown>(settings.services, name) ?? own(settings.hosts, name);
       return differ('hosts', name, here, other, `${name} is described in another way ${elsewhere}`);
     }),
+    ...Object.entries(more.secrets).flatMap(([name, here]) => {
+      const other = own<unknown>(settings.secrets, name);
+      return differ('secrets', name, here, other, `${name} has other values ${elsewhere}`);
+    }),
   ];
   // A name that one file has in services and another in hosts stays what it was.
   const others = { services: without(more.services, settings.hosts), hosts: without(more.hosts, settings.services) };
@@ -187,6 +200,7 @@ export function mergeLocal(
       mounts: { ...more.mounts, ...settings.mounts },
       services: { ...others.services, ...settings.services },
       hosts: { ...others.hosts, ...settings.hosts },
+      secrets: { ...more.secrets, ...settings.secrets },
     },
     problems,
   };

@@ -68,11 +68,13 @@ export class Consumer {
 
   get state(): Pick<QueueState, 'breaker' | 'message' | 'inFlight' | 'running'> {
     const breaker = stateOf(this.#breaker, this.#options.clock.now());
+    const failure = this.#subscription?.failure;
+    const message = failure ?? (breaker === 'Closed' ? undefined : this.#why);
     return {
-      running: !this.#closing,
+      running: !this.#closing && failure === undefined,
       inFlight: this.#inHand,
       breaker,
-      ...(breaker !== 'Closed' && this.#why !== undefined && { message: this.#why }),
+      ...(message !== undefined && { message }),
     };
   }
 

@@ -108,10 +108,18 @@ export class PipelineHost {
     });
     const states = Object.fromEntries(queues);
     if (running) this.#seen.set(pipeline, states);
-    return {
-      sources: Object.fromEntries([...(running?.sources ?? [])].map(([name, { state }]) => [name, state])),
-      queues: states,
-    };
+    return { ...this.view(pipeline), queues: states };
+  }
+
+  /** Without asking the broker. */
+  view(pipeline: string): { sources: Record<string, SourceState> } {
+    const running = this.#pipelines.get(pipeline);
+    return { sources: Object.fromEntries([...(running?.sources ?? [])].map(([name, { state }]) => [name, state])) };
+  }
+
+  /** Of one consumer of this process. */
+  stateOf(pipeline: string, step: string): Consumer['state'] | undefined {
+    return this.#pipelines.get(pipeline)?.consumers.get(step)?.state;
   }
 
   /** Of each step, by name. */

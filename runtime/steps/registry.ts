@@ -1,7 +1,9 @@
 import type { StepAction } from '../../api/contract/pipeline.ts';
+import { adoptStep } from './adopt/adopt.ts';
 import { fanoutStep } from './fanout/fanout.ts';
 import { httpStep } from './http/http.ts';
 import { modelStep } from './model/model.ts';
+import { publishStep } from './publish/publish.ts';
 import { relayStep } from './relay/relay.ts';
 import type { Step, StepEnvironment, StepFactory } from './step.ts';
 import { transformStep } from './transform/transform.ts';
@@ -15,6 +17,8 @@ const factories: { readonly [K in Kind]: StepFactory<K> } = {
   transform: transformStep,
   fanout: fanoutStep,
   relay: relayStep,
+  adopt: adoptStep,
+  publish: publishStep,
 };
 
 /**

@@ -1,5 +1,5 @@
 import type { StepAction } from '../../api/contract/pipeline.ts';
-import type { Event } from '../events/message.ts';
+import type { Event, Message } from '../events/message.ts';
 
 /** One kind of step, made for one configuration. */
 export interface Step {
@@ -50,6 +50,23 @@ export interface StepEnvironment {
    * @throws LevadaError HostUnknown
    */
   resolve(url: URL): URL;
+  /**
+   * Puts a message where somebody else reads; absent where there is no broker that others use.
+   *
+   * @throws LevadaError PublishUnroutable, QueueNotFound, BrokerForbidden, BrokerFull, BrokerUnavailable, MessageTooLarge
+   */
+  publish?(target: ForeignTarget, message: ForeignMessage): Promise<void>;
+}
+
+/** An exchange of AMQP; the one without a name leads to the queue that the key names. */
+export interface ForeignTarget {
+  readonly exchange: string;
+  readonly routingKey: string;
+}
+
+export interface ForeignMessage {
+  readonly message: Message;
+  readonly format: 'json' | 'cloudevents';
 }
 
 /** Makes the step of an action. `kind` of the action chooses from the registry (steps/registry.ts). */

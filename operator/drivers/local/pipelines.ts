@@ -1,17 +1,22 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { partName } from '../../../api/contract/names.ts';
-import type { ConsumerConfig, QueueState } from '../../../api/contract/pipeline.ts';
-import { errorCodeOf } from '../../../api/errors.ts';
+import type { BrokerRef, ConsumerConfig, QueueState } from '../../../api/contract/pipeline.ts';
+import type { NameTable } from '../../../api/contract/pipeline-worker.ts';
+import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
+import { type RabbitSettings, settingsFromSecret } from '../../../brokers/rabbitmq/settings.ts';
 import { systemClock } from '../../../runtime/clock.ts';
 import { MemoryDedupStore } from '../../../runtime/delivery/memory-store.ts';
 import type { End } from '../../../runtime/pipeline/ends.ts';
-import { PipelineHost } from '../../../runtime/pipeline/host.ts';
+import type { HostOptions, PipelineHost } from '../../../runtime/pipeline/host.ts';
+import type { StepCounts } from '../../../runtime/pipeline/rates.ts';
 import type { StepEnvironment } from '../../../runtime/steps/step.ts';
-import { MemoryTransport } from '../../../runtime/transports/memory/transport.ts';
 import type { Transport } from '../../../runtime/transports/transport.ts';
-import type { Observed, PipelinePlan, UnitPlan } from '../../plan/units.ts';
+import type { Observed, ObservedPipeline, PipelinePlan, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
+import { BrokerRunner } from './broker-runner.ts';
+import { MemoryRunner } from './memory-runner.ts';
+import type { PipelineRunner } from './runner.ts';
 import { bindSocket } from './sockets.ts';
 
 /** How long what is in hand may take when a step is removed, or the run ends. */
@@ -26,40 +31,52 @@ export interface LocalPipelinesOptions {
   readonly port: (owner: string, service: string) => { port: number; fixed: boolean };
   /** Milliseconds between two looks at the queues. */
   readonly pollMs: number;
+  /** Where messages travel that no pipeline's own broker carries. Absent: the memory of this process. */
+  readonly broker?: RabbitSettings;
+  /** What a Secret holds, by `namespace/name`. */
+  readonly secret: (name: string) => Readonly<Record<string, string>> | undefined;
+  /** For errors. */
+  readonly secretNames: () => readonly string[];
+  /** Where names in URLs lead, for processes of steps. */
+  readonly names: () => NameTable;
+  /** Of processes of steps. */
+  readonly env: NodeJS.ProcessEnv;
   readonly ended?: (end: End) => void;
   readonly log: (part: string, text: string, error?: unknown) => void;
   readonly note: (text: string) => void;
 }
 
-/** Runs pipelines inside this process, on a broker in its memory. */
+interface Owned {
+  plan: PipelinePlan;
+  /** Absent while it cannot be known, or not be used. */
+  runner: PipelineRunner | undefined;
+  /** Why there is none. */
+  failure?: LevadaError;
+  seen: ObservedPipeline | undefined;
+}
+
+/** Runs pipelines: on a broker in this process' memory, or on a real one, with a process for each step or group. */
 export class LocalPipelines implements Driver {
-  readonly transport: Transport = new MemoryTransport({ clock: systemClock });
-  readonly host: PipelineHost;
   readonly #options: LocalPipelinesOptions;
-  readonly #owners = new Map<string, { plan: PipelinePlan; seen: unknown }>();
+  readonly #memory: MemoryRunner;
+  /** By what they need to know to reach their broker; never shown. */
+  readonly #brokers = new Map<string, BrokerRunner>();
+  readonly #owners = new Map<string, Owned>();
   /** Pipelines that are gone, and being emptied. */
-  readonly #leaving = new Map<string, string>();
+  readonly #leaving = new Map<string, { pipeline: string; runner: PipelineRunner }>();
   readonly #poll: NodeJS.Timeout;
   #changed: (owner: string) => void = () => {};
   #polling = false;
 
   constructor(options: LocalPipelinesOptions) {
     this.#options = options;
-    this.host = new PipelineHost({
-      transport: this.transport,
-      environment: options.environment,
-      dedup: new MemoryDedupStore(),
-      clock: systemClock,
-      date: () => new Date(),
-      random: randomBytes,
-      listen: ({ pipeline, name }) => ({ host: '127.0.0.1', port: this.#portOf(pipeline, name) }),
-      ...(options.ended && { ended: options.ended }),
-      // Told of each message: the poll is often enough.
-      changed: () => {},
-      log: (pipeline, part, text, error) => options.log(partName(nameOf(pipeline), part), text, error),
-      drainMs,
-    });
+    this.#memory = new MemoryRunner({ ...this.#hostOptions(), ...(options.ended && { ended: options.ended }) });
     this.#poll = setInterval(() => void this.#look(), options.pollMs);
+  }
+
+  /** Of the sources, and of steps that run in this process. */
+  get metrics(): PipelineHost['metrics'] {
+    return this.#memory.host.metrics;
   }
 
   watch(changed: (owner: string) => void): void {
@@ -70,15 +87,37 @@ export class LocalPipelines implements Driver {
     const known = this.#owners.get(owner);
     if (!known) return { units: {}, fronts: {} };
     const { pipeline } = known.plan.topology;
-    const { sources, queues } = await this.host.observe(pipeline);
-    const observed = { applied: known.plan, sources, queues: this.#withServices(known.plan, queues) };
-    known.seen = observed;
-    return { units: {}, fronts: {}, pipeline: observed };
+    if (!known.runner) {
+      const { code = 'BrokerUnavailable', message = '' } = known.failure ?? {};
+      const kind = code === 'BrokerRequired' ? ('memory' as const) : ('rabbitmq' as const);
+      const broker = { kind, connection: { code, message } };
+      known.seen = { applied: known.plan, sources: {}, queues: {}, broker };
+    } else {
+      const { sources, queues, broker } = await known.runner.observe(pipeline);
+      known.seen = { applied: known.plan, sources, queues: this.#withServices(known.plan, queues), broker };
+    }
+    return { units: {}, fronts: {}, pipeline: known.seen };
+  }
+
+  /** What carries the messages of a pipeline. @throws LevadaError BrokerUnavailable: nobody knows yet */
+  transportOf(pipeline: string): Transport {
+    const { runner } = this.#ownedOf(pipeline) ?? {};
+    if (runner) return runner.transport;
+    throw new LevadaError('BrokerUnavailable', { detail: `${nameOf(pipeline)} has none that can be used` });
+  }
+
+  counts(pipeline: string): Readonly<Record<string, StepCounts>> {
+    return this.#ownedOf(pipeline)?.runner?.counts(pipeline) ?? {};
+  }
+
+  /** URLs of /metrics of the processes of steps. */
+  admins(pipeline: string): readonly string[] {
+    return this.#ownedOf(pipeline)?.runner?.admins(pipeline) ?? [];
   }
 
   /** URLs of http sources, by the name of their Service. */
   addresses(owner: string): Record<string, string> {
-    const seen = this.#owners.get(owner)?.seen as Observed['pipeline'] | undefined;
+    const seen = this.#owners.get(owner)?.seen;
     const name = owner.split('/')[2] ?? '';
     return Object.fromEntries(
       Object.entries(seen?.sources ?? {}).flatMap(([part, { url }]) =>
@@ -87,18 +126,17 @@ export class LocalPipelines implements Driver {
     );
   }
 
-  /** @throws LevadaError BrokerUnavailable */
   async apply(owner: string, { pipeline: plan }: UnitPlan): Promise<boolean> {
     const before = this.#owners.get(owner);
     if (isDeepStrictEqual(before?.plan, plan)) return false;
     if (plan) {
       this.#leaving.delete(owner);
-      this.#owners.set(owner, { plan, seen: before?.seen });
-      await this.host.apply(plan);
+      const owned: Owned = { plan, runner: undefined, seen: before?.seen };
+      this.#owners.set(owner, owned);
+      await this.#run(owned, before);
     } else if (before) {
       this.#owners.delete(owner);
-      this.#leaving.set(owner, before.plan.topology.pipeline);
-      await this.host.remove(before.plan.topology.pipeline);
+      await this.#leave(owner, before);
     }
     this.#changed(owner);
     return true;
@@ -106,14 +144,107 @@ export class LocalPipelines implements Driver {
 
   async close(): Promise<void> {
     clearInterval(this.#poll);
-    await this.host.close();
-    for (const { plan } of this.#owners.values()) await this.#sayWhatEnds(plan.topology.pipeline);
-    await this.transport.close();
+    const runners = [this.#memory, ...this.#brokers.values()];
+    await this.#memory.close();
+    for (const { plan, runner } of this.#owners.values()) {
+      if (runner === this.#memory) await this.#sayWhatEnds(plan.topology.pipeline);
+    }
+    await Promise.all(runners.map((runner) => runner !== this.#memory && runner.close()));
+    await this.#memory.transport.close();
     this.#owners.clear();
   }
 
+  /** Ends processes of steps at once: the broker has what they have in hand. */
+  kill(): void {
+    for (const runner of this.#brokers.values()) runner.kill();
+  }
+
+  /** Secrets or names are other ones. */
+  reread(): void {
+    for (const runner of this.#brokers.values()) runner.tellNames();
+  }
+
+  /** @param before what ran of it */
+  async #run(owned: Owned, before: Owned | undefined): Promise<void> {
+    delete owned.failure;
+    try {
+      owned.runner = this.#runnerFor(owned.plan);
+    } catch (error) {
+      if (!errorCodeOf(error)) throw error;
+      owned.failure = error as LevadaError;
+    }
+    const old = before?.runner;
+    if (old && owned.runner && old !== owned.runner) {
+      const { pipeline } = owned.plan.topology;
+      this.#options.note(`${nameOf(pipeline)} has another broker now; what the one before holds stays there`);
+      await old.remove(pipeline);
+    }
+    // With a Secret that cannot be read any more, what runs goes on.
+    if (!owned.runner && old) owned.runner = old;
+    await owned.runner?.apply(owned.plan);
+  }
+
+  async #leave(owner: string, { plan, runner }: Owned): Promise<void> {
+    if (!runner) return;
+    const { pipeline } = plan.topology;
+    this.#leaving.set(owner, { pipeline, runner });
+    await runner.remove(pipeline);
+  }
+
+  /** @throws LevadaError SecretNotFound, SecretInvalid, BrokerRequired */
+  #runnerFor(plan: PipelinePlan): PipelineRunner {
+    const settings = plan.broker ? this.#settingsOf(plan.broker) : this.#options.broker;
+    if (!settings) {
+      const found = needsBroker(plan);
+      if (found !== undefined) throw new LevadaError('BrokerRequired', { found });
+      return this.#memory;
+    }
+    const key = JSON.stringify(settings);
+    const runner =
+      this.#brokers.get(key) ??
+      new BrokerRunner({
+        settings,
+        host: this.#hostOptions(),
+        ...(this.#options.ended && { ended: this.#options.ended }),
+        names: this.#options.names,
+        env: this.#options.env,
+        changed: () => {}, // as with memory: the poll is often enough
+        log: this.#options.log,
+        now: () => systemClock.now(),
+      });
+    this.#brokers.set(key, runner);
+    return runner;
+  }
+
+  #settingsOf({ secret }: BrokerRef): RabbitSettings {
+    const data = this.#options.secret(secret);
+    if (data) return settingsFromSecret(data, secret);
+    const allowed = this.#options.secretNames().join(', ') || 'none is there';
+    throw new LevadaError('SecretNotFound', { found: secret, allowed });
+  }
+
+  #hostOptions(): Omit<HostOptions, 'transport' | 'ended'> {
+    const { environment, log } = this.#options;
+    return {
+      environment,
+      dedup: new MemoryDedupStore(),
+      clock: systemClock,
+      date: () => new Date(),
+      random: randomBytes,
+      listen: ({ pipeline, name }) => ({ host: '127.0.0.1', port: this.#portOf(pipeline, name) }),
+      // Told of each message: the poll is often enough.
+      changed: () => {},
+      log: (pipeline, part, text, error) => log(partName(nameOf(pipeline), part), text, error),
+      drainMs,
+    };
+  }
+
+  #ownedOf(pipeline: string): Owned | undefined {
+    return this.#owners.get(`EventPipeline/${pipeline}`);
+  }
+
   async #sayWhatEnds(pipeline: string): Promise<void> {
-    const depths = Object.values(await this.transport.depths(pipeline));
+    const depths = Object.values(await this.#memory.transport.depths(pipeline));
     const waiting = depths.reduce((sum, { ready, delayed, unsettled }) => sum + ready + delayed + unsettled, 0);
     const dead = depths.reduce((sum, depth) => sum + depth.dead, 0);
     if (waiting + dead === 0) return;
@@ -155,11 +286,13 @@ export class LocalPipelines implements Driver {
     this.#polling = true;
     try {
       for (const [owner, known] of this.#owners) {
+        // A Secret may have come, or been corrected.
+        if (!known.runner && known.failure?.code !== 'BrokerRequired') await this.#run(known, undefined);
         const before = known.seen;
         const { pipeline } = await this.observe(owner);
         if (!isDeepStrictEqual(before, pipeline)) this.#changed(owner);
       }
-      for (const [owner, pipeline] of this.#leaving) await this.#forgetEmpty(owner, pipeline);
+      for (const [owner, { pipeline, runner }] of this.#leaving) await this.#forgetEmpty(owner, pipeline, runner);
     } catch (error) {
       this.#options.log('pipelines', 'queues could not be looked at', error);
     } finally {
@@ -167,15 +300,24 @@ export class LocalPipelines implements Driver {
     }
   }
 
-  async #forgetEmpty(owner: string, pipeline: string): Promise<void> {
-    const { queues } = await this.host.observe(pipeline);
+  async #forgetEmpty(owner: string, pipeline: string, runner: PipelineRunner): Promise<void> {
+    const { queues } = await runner.observe(pipeline);
     const states = Object.values(queues);
     if (states.some(({ waiting, inFlight }) => waiting + inFlight > 0)) return;
     const dead = states.reduce((sum, state) => sum + state.dead, 0);
-    if (dead > 0) this.#options.note(`${nameOf(pipeline)} is gone, and ${dead} dead letters with it`);
+    const where = runner === this.#memory ? 'and they with it' : 'and they stay in the broker';
+    if (dead > 0) this.#options.note(`${nameOf(pipeline)} is gone; it had ${dead} dead letters, ${where}`);
     this.#leaving.delete(owner);
-    await this.host.forget(pipeline);
+    await runner.forget(pipeline);
   }
+}
+
+/** What of a pipeline cannot be done in memory. */
+function needsBroker({ topology, consumers }: PipelinePlan): string | undefined {
+  const adopting = topology.queues.find(({ adopts }) => adopts !== undefined);
+  if (adopting) return `the queue source ${adopting.name}`;
+  const publishing = consumers.find(({ action }) => action.kind === 'publish');
+  return publishing && `the publish step ${publishing.name}`;
 }
 
 /** The name in `namespace/name`. */

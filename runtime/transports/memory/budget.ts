@@ -54,6 +54,8 @@ export class Budget {
   }
 
   #full(limit: number): LevadaError {
-    return new LevadaError('BrokerFull', { detail: `it holds ${this.held} bytes; at most ${limit} are kept in memory` });
+    return new LevadaError('BrokerFull', {
+      detail: `it holds ${this.held} bytes; at most ${limit} are kept in memory`,
+    });
   }
 }

@@ -1,5 +1,4 @@
 import type { ChannelModel, ConfirmChannel } from 'amqplib';
-import { messageOf } from '../../../api/errors.ts';
 import { channelFailure } from '../../../brokers/rabbitmq/failure.ts';
 import type { Link } from '../../../brokers/rabbitmq/link.ts';
 
@@ -90,4 +89,3 @@ export class ChannelKeeper {
     );
   }
 }
-

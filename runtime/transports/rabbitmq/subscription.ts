@@ -206,7 +206,10 @@ export class Subscription {
       this.#handedOut++;
       this.#options.deliver(this.#received(acks, consumer, message));
     };
-    if (this.#handedOut < this.#limit) return run();
+    if (this.#handedOut < this.#limit) {
+      run();
+      return;
+    }
     const giveBack = () => {
       acks.requeue(deliveryTag);
       this.#settled(consumer);

@@ -16,6 +16,7 @@ import {
 import type { RabbitSettings } from '../../../brokers/rabbitmq/settings.ts';
 import { type Clock, systemClock } from '../../clock.ts';
 import type { Message } from '../../events/message.ts';
+import type { ForeignMessage, ForeignTarget } from '../../steps/step.ts';
 import type { Consumer, DeadLetterFate, Delivery, Depth, QueueName, Settlement, Transport } from '../transport.ts';
 import { decode, decodeForeign, encode, encodeForeign } from './codec.ts';
 import { visitDeadQueue } from './dead.ts';
@@ -113,10 +114,7 @@ export class RabbitTransport implements Transport {
    *
    * @throws LevadaError PublishUnroutable, BrokerFull, BrokerUnavailable, MessageTooLarge
    */
-  async publishTo(
-    target: { readonly exchange: string; readonly routingKey: string },
-    { message, format }: { readonly message: Message; readonly format: 'json' | 'cloudevents' },
-  ): Promise<void> {
+  async publishTo(target: ForeignTarget, { message, format }: ForeignMessage): Promise<void> {
     this.#assertOpen();
     assertSize([message]);
     if (target.exchange !== '') {

@@ -1,0 +1,46 @@
+import type { PipelineParts } from '../../../api/contract/pipeline.ts';
+import { systemClock } from '../../../runtime/clock.ts';
+import { type HostOptions, PipelineHost } from '../../../runtime/pipeline/host.ts';
+import { MemoryTransport } from '../../../runtime/transports/memory/transport.ts';
+import type { PipelineRunner, RunnerView } from './runner.ts';
+
+/** Runs pipelines inside this process, on a broker in its memory. */
+export class MemoryRunner implements PipelineRunner {
+  readonly transport = new MemoryTransport({ clock: systemClock });
+  readonly host: PipelineHost;
+
+  constructor(options: Omit<HostOptions, 'transport'>) {
+    this.host = new PipelineHost({ ...options, transport: this.transport });
+  }
+
+  apply(parts: PipelineParts): Promise<void> {
+    return this.host.apply(parts);
+  }
+
+  remove(pipeline: string): Promise<void> {
+    return this.host.remove(pipeline);
+  }
+
+  forget(pipeline: string): Promise<void> {
+    return this.host.forget(pipeline);
+  }
+
+  async observe(pipeline: string): Promise<RunnerView> {
+    return { ...(await this.host.observe(pipeline)), broker: { kind: 'memory' } };
+  }
+
+  counts(pipeline: string): ReturnType<PipelineHost['counts']> {
+    return this.host.counts(pipeline);
+  }
+
+  admins(): string[] {
+    return [];
+  }
+
+  async close(): Promise<void> {
+    await this.host.close();
+  }
+
+  /** It ends with this process. */
+  kill(): void {}
+}

@@ -1,0 +1,30 @@
+import type { BrokerState, PipelineParts, QueueState, SourceState } from '../../../api/contract/pipeline.ts';
+import type { StepCounts } from '../../../runtime/pipeline/rates.ts';
+import type { Transport } from '../../../runtime/transports/transport.ts';
+
+/** Runs pipelines on one broker. */
+export interface PipelineRunner {
+  /** For dead letters. */
+  readonly transport: Transport;
+  /** Makes what runs match `parts`. Whatever keeps it from that is said by {@link observe}, and tried again. */
+  apply(parts: PipelineParts): Promise<void>;
+  /** No new events; what is in its queues is handled. */
+  remove(pipeline: string): Promise<void>;
+  /** Ends what {@link remove} has emptied. */
+  forget(pipeline: string): Promise<void>;
+  observe(pipeline: string): Promise<RunnerView>;
+  /** How deliveries ended, by step. */
+  counts(pipeline: string): Readonly<Record<string, StepCounts>>;
+  /** URLs of /metrics of the processes of a pipeline. */
+  admins(pipeline: string): readonly string[];
+  /** Finishes what is in hand. */
+  close(): Promise<void>;
+  /** Ends everything at once. */
+  kill(): void;
+}
+
+export interface RunnerView {
+  readonly sources: Record<string, SourceState>;
+  readonly queues: Record<string, QueueState>;
+  readonly broker: BrokerState;
+}
