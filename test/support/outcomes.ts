@@ -51,11 +51,17 @@ export class OutcomeShop implements AsyncDisposable {
     this.#rest = rest;
   }
 
-  static async start(change: (spec: Spec) => void = () => {}, models = ''): Promise<OutcomeShop> {
+  /** @param env of `levada up` and the commands that ask it */
+  static async start(
+    change: (spec: Spec) => void = () => {},
+    models = '',
+    env: Readonly<Record<string, string>> = {},
+  ): Promise<OutcomeShop> {
     let sink: ChildProcess | undefined;
     let resource = {} as { spec: Spec };
     let rest = '';
     const shop = await Shop.start(async (workspace) => {
+      Object.assign(workspace.env, env);
       sink = spawn(process.execPath, [join(root, 'test/support/sink.ts'), workspace.path('sink.jsonl')], {
         stdio: ['ignore', 'pipe', 'inherit'],
       });

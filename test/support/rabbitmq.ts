@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { describe, inject } from 'vitest';
 import { type RabbitSettings, settingsFromUri } from '../../brokers/rabbitmq/settings.ts';
 
@@ -25,4 +26,28 @@ export function onEachRabbit(
     if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${missing ?? 'no reason'})`, () => {});
     else describe(`RabbitMQ ${name}`, () => tests({ name, settings: settingsFromUri(uri, 'the test'), management }));
   }
+}
+
+/** A vhost of its own on a broker that is shared, for tests that count what is there. @returns its URI */
+export async function freshVhost({
+  settings,
+  management,
+}: {
+  settings: RabbitSettings;
+  management: string;
+}): Promise<string> {
+  const { host, port, username, password } = settings;
+  const name = `test-${randomUUID()}`;
+  const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+  const put = async (path: string, body: object) => {
+    const response = await fetch(`${management}/api/${path}`, {
+      method: 'PUT',
+      headers: { authorization, 'content-type': 'application/json' },
+      body: JSON.stringify(body),
+    });
+    if (!response.ok) throw new Error(`${path}: ${response.status} ${await response.text()}`);
+  };
+  await put(`vhosts/${name}`, {});
+  await put(`permissions/${name}/${username}`, { configure: '.*', write: '.*', read: '.*' });
+  return `amqp://${username}:${password}@${host}:${port}/${name}`;
 }

@@ -24,6 +24,8 @@ export type Got = ModelDeployment & { services: Record<string, string>; admin: R
 /** A folder of its own with `levada.local.yaml` and the iris models; removed, with all that runs in it, at the end. */
 export class Workspace implements AsyncDisposable {
   readonly folder: string;
+  /** Beside those of this process, for every command. */
+  readonly env: Record<string, string> = {};
   readonly #children = new Set<ChildProcess>();
 
   private constructor(folder: string) {
@@ -60,7 +62,11 @@ export class Workspace implements AsyncDisposable {
   spawn(args: readonly string[], command: readonly string[] = [process.execPath]): Running {
     const [file = '', ...before] = command;
     const { NO_COLOR: _, FORCE_COLOR: __, ...env } = process.env;
-    const child = spawn(file, [...before, main, ...args], { cwd: this.folder, env, stdio: ['pipe', 'pipe', 'pipe'] });
+    const child = spawn(file, [...before, main, ...args], {
+      cwd: this.folder,
+      env: { ...env, ...this.env },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
     this.#children.add(child);
     return new Running(child, () => this.#children.delete(child));
   }
