@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, '..');
 const codes = Object.keys(errors);
 
 /** Sources that users run, by path; a registered code has to be theirs, not a test's. */
-const sources = ['api', 'operator', 'runtime', 'cli'].flatMap((folder) =>
+const sources = ['api', 'brokers', 'operator', 'runtime', 'cli'].flatMap((folder) =>
   readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && /\.(ts|mjs|py)$/.test(entry.name))
     .map((entry) => join(entry.parentPath, entry.name))

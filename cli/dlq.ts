@@ -1,15 +1,23 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import { Argument, Command, Option } from 'commander';
 import { namespacedName } from '../api/contract/names.ts';
 import { LevadaError } from '../api/errors.ts';
+import { compileExpression } from '../api/language/expression.ts';
 import type { DeadLetter, DeadLetterFilter } from '../runtime/pipeline/dead-letters.ts';
 import { findResource } from './get.ts';
 import { askRun, localResources } from './local-run.ts';
-import { counted, exitCodes, print, printJson } from './output.ts';
+import { counted, exitCodes, print, printJson, printNote } from './output.ts';
 import { formatAge, formatTable } from './table.ts';
+import type { AdminRequest } from './up/admin.ts';
 
 interface Flags {
   step?: string;
   reason?: string;
+  type?: string;
+  where?: string;
+  rate?: string;
+  to?: string;
+  dryRun: boolean;
   all: boolean;
   limit: string;
   output: 'table' | 'json';
@@ -27,6 +35,11 @@ export function dlqCommand(): Command {
     .argument('[id...]', 'ids of events; those of `ls`')
     .option('--step <step>', 'only those of this step')
     .option('--reason <code>', 'only those with this reason')
+    .option('--type <type>', 'only events of this type')
+    .option('--where <expression>', 'only those whose data it is true for, e.g. "total_amount > 100"')
+    .option('--rate <count>', 'replay at most so many a second; Ctrl-C between two leaves the rest where it is')
+    .option('--to <step>', 'replay into the queue of this step instead')
+    .option('--dry-run', 'replay and drop: say how many match, and do nothing', false)
     .option('--all', 'replay or drop all that match, without ids', false)
     .option('--limit <count>', 'list at most so many', '1000')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']).default('table'))
@@ -38,7 +51,9 @@ A replay puts the message back into its step's queue, for that step alone, as a 
 Example:
   levada dlq orders ls
   levada dlq orders show 5f6c0a9e-…
-  levada dlq orders replay --all --step inventory
+  levada dlq orders replay --all --step inventory --dry-run
+  levada dlq orders replay --all --where 'total_amount > 100' --rate 20
+  levada dlq orders replay --all --step score --to score-v2
 
 Exit codes: 0 done, 1 nothing matches or nothing runs, 2 wrong usage.`,
     )
@@ -53,7 +68,7 @@ async function act(name: string, verb: Verb, ids: string[], flags: Flags): Promi
   const request = {
     pipeline: namespacedName(resource.metadata),
     filter: filterOf(verb, ids, flags),
-    limit: limitOf(flags),
+    limit: countOf('--limit', flags.limit),
   };
   if (verb === 'ls' || verb === 'show') {
     const letters = await askRun<DeadLetter[]>('/deadletters', request);
@@ -62,14 +77,50 @@ async function act(name: string, verb: Verb, ids: string[], flags: Flags): Promi
     else print(verb === 'ls' ? tableOf(letters) : letters.map(fullText).join('\n\n') || 'no dead letter matches');
     return;
   }
-  const count = await askRun<number>(verb === 'replay' ? '/replay' : '/drop', request);
+  const done = verb === 'replay' ? 'replayed' : 'dropped';
+  const count = flags.dryRun ? await askRun<number>('/count', request) : await carryOut(verb, request, flags);
   if (count === 0) process.exitCode = exitCodes.no;
-  if (flags.output === 'json') printJson({ [verb === 'replay' ? 'replayed' : 'dropped']: count });
-  else print(`${counted(count, 'dead letter')} ${verb === 'replay' ? 'replayed' : 'dropped'}`);
+  if (flags.output === 'json') printJson({ [flags.dryRun ? 'matching' : done]: count });
+  else
+    print(
+      flags.dryRun ? `${counted(count, 'dead letter')} would be ${done}` : `${counted(count, 'dead letter')} ${done}`,
+    );
+}
+
+type DeadLetterRequest = Pick<AdminRequest, 'pipeline' | 'filter'>;
+
+/** @returns how many */
+async function carryOut(verb: 'replay' | 'drop', request: DeadLetterRequest, { to, rate }: Flags): Promise<number> {
+  if (verb === 'drop') return await askRun<number>('/drop', request);
+  const toStep = to === undefined ? {} : { to };
+  if (rate === undefined) return await askRun<number>('/replay', { ...request, replay: toStep });
+  const perSecond = countOf('--rate', rate);
+  // As many as there are now: what fails again comes back as a dead letter, and is not replayed for ever.
+  const total = await askRun<number>('/count', request);
+  let count = 0;
+  while (count < total) {
+    const began = performance.now();
+    const most = Math.min(perSecond, total - count);
+    const replayed = await askRun<number>('/replay', { ...request, replay: { ...toStep, most } });
+    count += replayed;
+    if (replayed === 0) break;
+    printNote(`${count} of ${total} replayed`);
+    if (count < total) await pause(Math.max(0, 1_000 - (performance.now() - began)));
+  }
+  return count;
 }
 
 /** @throws LevadaError Usage */
-function filterOf(verb: Verb, ids: readonly string[], { step, reason, all }: Flags): DeadLetterFilter {
+function filterOf(verb: Verb, ids: readonly string[], flags: Flags): DeadLetterFilter {
+  const { step, reason, type, where, all, dryRun, rate, to } = flags;
+  if (verb !== 'replay' && (rate !== undefined || to !== undefined)) {
+    throw new LevadaError('Usage', { detail: `--rate and --to belong to replay; found ${verb}` });
+  }
+  if (dryRun && verb !== 'replay' && verb !== 'drop') {
+    throw new LevadaError('Usage', { detail: `--dry-run belongs to replay and drop; found ${verb}` });
+  }
+  if (rate !== undefined) countOf('--rate', rate);
+  if (where !== undefined) compileExpression(where);
   const needsChoice = verb === 'replay' || verb === 'drop';
   if (verb === 'show' && ids.length === 0) throw new LevadaError('Usage', { detail: 'show takes ids: those of `ls`' });
   if (needsChoice && all === ids.length > 0) {
@@ -78,15 +129,17 @@ function filterOf(verb: Verb, ids: readonly string[], { step, reason, all }: Fla
   return {
     ...(step !== undefined && { step }),
     ...(reason !== undefined && { reason }),
+    ...(type !== undefined && { type }),
+    ...(where !== undefined && { where }),
     ...(ids.length > 0 && { ids }),
   };
 }
 
 /** @throws LevadaError Usage */
-function limitOf({ limit }: Flags): number {
-  const count = Number(limit);
+function countOf(flag: string, text: string): number {
+  const count = Number(text);
   if (Number.isInteger(count) && count > 0) return count;
-  throw new LevadaError('Usage', { detail: `--limit: found ${limit}; allowed: a whole number from 1` });
+  throw new LevadaError('Usage', { detail: `${flag}: found ${text}; allowed: a whole number from 1` });
 }
 
 function tableOf(letters: readonly DeadLetter[]): string {

@@ -28,7 +28,7 @@ export async function askRun<T>(path: string, request: AdminRequest = {}): Promi
       method: 'POST',
       headers,
       body,
-      signal: AbortSignal.timeout(30_000),
+      signal: AbortSignal.timeout(600_000), // to replay many takes long
     });
     text = await response.text();
   } catch (error) {
@@ -40,5 +40,6 @@ export async function askRun<T>(path: string, request: AdminRequest = {}): Promi
   }
   if (response.ok) return JSON.parse(text) as T;
   if (response.status !== 500) throw new LevadaError('NoRun', { detail: `process ${pid} answers ${response.status}` });
-  throw new Error((JSON.parse(text) as { message: string }).message);
+  const { code, message } = JSON.parse(text) as { code?: string; message: string };
+  throw Object.assign(new Error(message), { code });
 }

@@ -21,6 +21,8 @@ export const partName = (pipeline: string, part: string): string => `${pipeline}
 export const limits = { resourceName: 40, versionName: 20, partName: 20 } as const;
 export const dns1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;
 export const dnsLabel = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?$/;
+/** Names of Secrets. */
+export const dnsSubdomain = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
 interface Named {
   readonly namespace?: string | undefined;

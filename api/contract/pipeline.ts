@@ -72,7 +72,7 @@ export interface RetryPolicy {
   readonly maxMs: number;
 }
 
-/** A step, or an `event` source: takes messages from the queue of its name. */
+/** A step, or an `event` or `queue` source: takes messages from the queue of its name. */
 export interface ConsumerConfig {
   readonly kind: 'consumer';
   /** `namespace/name`. */

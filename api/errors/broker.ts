@@ -46,7 +46,7 @@ export const brokerErrors = define({
   },
   SecretInvalid: {
     outcome: 'wait',
-    message: 'Secret {found}: {detail}',
+    message: '{found}: {detail}',
     remedy: 'docs/guides/rabbitmq.md lists the keys.',
   },
 });

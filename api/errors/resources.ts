@@ -126,4 +126,9 @@ export const resourceErrors = define({
     message: 'there is no other EventPipeline {found} in this namespace; there are: {allowed}',
     remedy: 'Correct the name, or apply the EventPipeline.',
   },
+  BrokersDiffer: {
+    outcome: 'terminal',
+    message: 'the pipeline {pipeline} is on {found}; allowed: {allowed}, which carries this one',
+    remedy: 'Give both the same `spec.broker`, or carry the events over with a `publish` step and a `queue` source.',
+  },
 });

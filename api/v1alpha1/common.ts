@@ -60,7 +60,15 @@ export const objectMeta = z
   .describe('Standard object metadata.');
 
 /** Condition types that kstatus and Argo CD read (Ready, Reconciling, Stalled), and ours. */
-export const conditionTypes = ['Accepted', 'Ready', 'Serving', 'Reconciling', 'Stalled'] as const;
+export const conditionTypes = [
+  'Accepted',
+  'Ready',
+  'Serving',
+  'BrokerConnected',
+  'TopologyReady',
+  'Reconciling',
+  'Stalled',
+] as const;
 export type ConditionType = (typeof conditionTypes)[number];
 
 const condition = z
@@ -80,8 +88,4 @@ const condition = z
   .describe('One aspect of the state.');
 export type Condition = z.output<typeof condition>;
 
-export const conditions = z
-  .array(condition)
-  .max(16)
-  .meta(listMap('type'))
-  .describe('The state, one aspect an entry: Accepted, Ready, Serving, Reconciling, Stalled.');
+export const conditions = z.array(condition).max(16).meta(listMap('type')).describe('The state, one aspect an entry.');

@@ -6,6 +6,10 @@ import { member, members, type Rule, show } from '../rules.ts';
 export const eventTypePattern = /^[A-Za-z0-9][A-Za-z0-9_-]*([.][A-Za-z0-9_-]+)*$/;
 export const durationPattern = /^([0-9]{1,9}(ms|s|m|h|d))+$/;
 export const wrappedPattern = /^\{%[\s\S]*%\}$/;
+/** Text without `{%`: nobody can take it for an expression. */
+export const literalPattern = /^([^{]|\{+[^{%])*\{*$/;
+/** An expression, whole, or a literal. */
+export const wrappedOrLiteralPattern = /^(\{%[\s\S]*%\}|([^{]|\{+[^{%])*\{*)$/;
 /** http or https, without user and password (those belong to a Secret) and without a fragment. */
 export const urlPattern = /^https?:\/\/([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?([/?][!"$-~]*)?$/;
 
@@ -42,6 +46,57 @@ export function oneOf(names: readonly string[]): Rule {
       return [
         problem('NotOneMember', path, { found: found.join(' and ') || 'none of them', allowed: names.join(', ') }),
       ];
+    },
+  };
+}
+
+/** Bytes of a name and of a routing key, as AMQP 0-9-1 sends them. */
+const shortTextBytes = 255;
+const bytesOf = (text: string): number => new TextEncoder().encode(text).length;
+
+/** A literal that AMQP can send: letters beyond ASCII take several bytes. What an expression gives is known later. */
+export function shortTextRule(field: string): Rule {
+  const literal = `self.${field}.startsWith('{%')`;
+  return {
+    cel: `!has(self.${field}) || ${literal} || size(bytes(self.${field})) <= ${shortTextBytes}`,
+    message: `${field} has at most ${shortTextBytes} bytes`,
+    fieldPath: `.${field}`,
+    check(value, path) {
+      const found = member(value, field);
+      if (typeof found !== 'string' || found.startsWith('{%') || bytesOf(found) <= shortTextBytes) return [];
+      const allowed = `at most ${shortTextBytes} bytes`;
+      return [problem('InvalidValue', `${path}.${field}`, { found: show(found), allowed })];
+    },
+  };
+}
+
+/** A name that somebody else may have given: Levada's own begin otherwise, and the broker's. */
+export function brokerNameRule(field: string, reserved: readonly string[]): Rule {
+  const begin = reserved.map((prefix) => `self.${field}.startsWith('${prefix}')`).join(' || ');
+  const prefixes = reserved.join(' or ');
+  return {
+    cel: `!has(self.${field}) || !(${begin})`,
+    message: `${field} does not begin with ${prefixes}`,
+    fieldPath: `.${field}`,
+    check(value, path) {
+      const found = member(value, field);
+      if (typeof found !== 'string' || !reserved.some((prefix) => found.startsWith(prefix))) return [];
+      const allowed = `a name that does not begin with ${prefixes}`;
+      return [problem('InvalidValue', `${path}.${field}`, { found: show(found), allowed })];
+    },
+  };
+}
+
+/** `field` has a meaning beside `other` alone. */
+export function onlyBeside(field: string, other: string): Rule {
+  return {
+    cel: `!has(self.${field}) || has(self.${other})`,
+    message: `${field} is allowed beside ${other} only`,
+    fieldPath: `.${field}`,
+    check(value, path) {
+      const found = member(value, field);
+      if (found === undefined || (member(value, other) ?? null) !== null) return [];
+      return [problem('InvalidValue', `${path}.${field}`, { found: show(found), allowed: `beside ${other} only` })];
     },
   };
 }

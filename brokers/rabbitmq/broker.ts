@@ -16,7 +16,7 @@ import {
   retryKey,
   workQueue,
 } from './names.ts';
-import { type PipelineRecord, type RecordedQueue, readRecord, recordMessage } from './record.ts';
+import { type PipelineRecord, type RecordedQueue, readRecord, writeRecord } from './record.ts';
 import type { RabbitSettings } from './settings.ts';
 
 export interface RabbitBrokerOptions {
@@ -43,7 +43,6 @@ interface Known {
   record: PipelineRecord;
   /** By logical name: when its queue was found missing. */
   readonly lostAt: Map<string, string>;
-  failure?: LevadaError;
   byPolicy: boolean;
 }
 
@@ -58,6 +57,8 @@ export class RabbitBroker {
   readonly #options: RabbitBrokerOptions;
   readonly #policies: Policies | undefined;
   readonly #known = new Map<string, Known>();
+  /** Why a pipeline's queues are not as they should be, also where nothing could be made so far. */
+  readonly #failures = new Map<string, LevadaError>();
   /** One change at a time. */
   #last: Promise<unknown> = Promise.resolve();
   #commonFor: unknown;
@@ -75,15 +76,12 @@ export class RabbitBroker {
    */
   apply(topology: Topology): Promise<Placement> {
     return this.#inTurn(async () => {
-      const known = await this.#knownOf(topology);
-      known.topology = topology;
-      try {
-        await this.#make(known);
-        delete known.failure;
-      } catch (error) {
-        known.failure = error as LevadaError;
-        throw error;
-      }
+      const known = await this.#trying(topology.pipeline, async () => {
+        const one = await this.#knownOf(topology);
+        one.topology = topology;
+        await this.#make(one);
+        return one;
+      });
       await this.#sweep(known);
       return placementOf(known);
     });
@@ -129,7 +127,7 @@ export class RabbitBroker {
     return this.#inTurn(async () => {
       const known = this.#known.get(pipeline);
       if (!known) return false;
-      let missing = false;
+      let missing = !(await this.#exists(recordName(pipeline)));
       for (const [name, { queue }] of Object.entries(known.record)) {
         for (const one of [name, deadQueueName(pipeline, queue)]) {
           if (await this.#exists(one)) continue;
@@ -140,7 +138,8 @@ export class RabbitBroker {
       }
       // A binding or an exchange cannot be asked for: making it again tells nothing, and costs little.
       this.#commonFor = undefined;
-      await this.#make(known);
+      await this.#trying(pipeline, () => this.#make(known));
+      await this.#write(known, known.record, missing);
       return missing;
     });
   }
@@ -149,13 +148,14 @@ export class RabbitBroker {
   state(pipeline: string): { broker: BrokerState; lostAt: Readonly<Record<string, string>> } {
     const known = this.#known.get(pipeline);
     const { failure: connection, version } = this.#link;
+    const topology = this.#failures.get(pipeline);
     const failure = (error: LevadaError) => ({ code: error.code, message: error.message });
     return {
       broker: {
         kind: 'rabbitmq',
         ...(version !== undefined && { version }),
         ...(connection && { connection: failure(connection) }),
-        ...(known?.failure && { topology: failure(known.failure) }),
+        ...(topology && { topology: failure(topology) }),
         ...(known && { settings: known.byPolicy ? ('Policies' as const) : ('Arguments' as const) }),
       },
       lostAt: Object.fromEntries(known?.lostAt ?? []),
@@ -166,6 +166,18 @@ export class RabbitBroker {
     const turn = this.#last.then(work, work);
     this.#last = turn.catch(() => {}); // whoever asked is told
     return turn;
+  }
+
+  /** Keeps why it did not work, for the status. */
+  async #trying<T>(pipeline: string, work: () => Promise<T>): Promise<T> {
+    try {
+      const done = await work();
+      this.#failures.delete(pipeline);
+      return done;
+    } catch (error) {
+      this.#failures.set(pipeline, error as LevadaError);
+      throw error;
+    }
   }
 
   async #knownOf(topology: Topology): Promise<Known> {
@@ -240,13 +252,10 @@ export class RabbitBroker {
     return true;
   }
 
-  async #write(known: Known, record: PipelineRecord): Promise<void> {
-    if (JSON.stringify(record) !== JSON.stringify(known.record)) {
-      const name = recordName(known.topology.pipeline);
-      await this.#link.use(name, async (channel) => {
-        channel.sendToQueue(name, recordMessage(record), { persistent: true, contentType: 'application/json' });
-        await channel.waitForConfirms();
-      });
+  async #write(known: Known, record: PipelineRecord, always = false): Promise<void> {
+    const { pipeline } = known.topology;
+    if (always || JSON.stringify(record) !== JSON.stringify(known.record)) {
+      await this.#link.use(recordName(pipeline), (channel) => writeRecord(channel, pipeline, record));
     }
     known.record = record;
   }

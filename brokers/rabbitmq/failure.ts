@@ -43,8 +43,11 @@ export function connectionFailure(error: unknown, broker: string): LevadaError {
   if (error instanceof LevadaError) return error;
   const text = messageOf(error);
   const code = replyCode(error) ?? Number(/^Handshake terminated by server: (\d+)/.exec(text)?.[1]);
-  const refused = code === codes.accessRefused || code === codes.notAllowed || /^Handshake terminated/.test(text);
+  // amqplib does not tell why the broker has closed it instead of opening the vhost.
+  const vhost = /^Expected ConnectionOpenOk; got <ConnectionClose/.test(text);
+  const refused = vhost || code === codes.accessRefused || code === codes.notAllowed || /^Handshake terminated/.test(text);
   const certificate = /certificate|self-signed|ssl|tls/i.test(text);
-  const detail = `${broker}: ${brokersWords(error) || (error as NodeJS.ErrnoException).code || 'no reason given'}`;
+  const words = vhost ? 'there is no such vhost, or the user may not use it' : brokersWords(error);
+  const detail = `${broker}: ${words || (error as NodeJS.ErrnoException).code || 'no reason given'}`;
   return new LevadaError(refused || certificate ? 'BrokerRefused' : 'BrokerUnavailable', { detail }, { cause: error });
 }

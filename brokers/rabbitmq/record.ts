@@ -1,7 +1,8 @@
-import type { Channel, GetMessage } from 'amqplib';
+import type { Channel, ConfirmChannel, GetMessage } from 'amqplib';
 import type { Binding } from '../../api/contract/pipeline.ts';
 import { LevadaError } from '../../api/errors.ts';
-import { recordName, recordQueue } from './names.ts';
+import { declare } from './declare.ts';
+import { recordName, recordQueue, retryExchange } from './names.ts';
 
 /** One queue that was made for a pipeline. */
 export interface RecordedQueue {
@@ -44,5 +45,12 @@ function parse(message: GetMessage, pipeline: string): PipelineRecord {
   }
 }
 
-/** The message of a record; the queue keeps the newest one only. */
-export const recordMessage = (queues: PipelineRecord): Buffer => Buffer.from(JSON.stringify({ queues }));
+/** The queue keeps the newest one only. Not by the default exchange: it is nobody's whose names begin with `levada.`. */
+export async function writeRecord(channel: ConfirmChannel, pipeline: string, queues: PipelineRecord): Promise<void> {
+  const queue = recordQueue(pipeline);
+  await declare(channel, queue);
+  await channel.bindQueue(queue.name, retryExchange, queue.name);
+  const content = Buffer.from(JSON.stringify({ queues }));
+  channel.publish(retryExchange, queue.name, content, { persistent: true, contentType: 'application/json' });
+  await channel.waitForConfirms();
+}

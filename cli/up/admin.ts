@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { QueueState } from '../../api/contract/pipeline.ts';
 import { errorCodeOf, messageOf } from '../../api/errors.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
-import type { DeadLetter, DeadLetterFilter } from '../../runtime/pipeline/dead-letters.ts';
+import type { DeadLetter, DeadLetterFilter, ReplayOptions } from '../../runtime/pipeline/dead-letters.ts';
 import type { StepCounts } from '../../runtime/pipeline/rates.ts';
 
 /** A resource as other commands see it, with the addresses that only a local run has. */
@@ -27,7 +27,9 @@ export interface AdminApi {
   resources(): LocalResource[];
   steps(pipeline: string): Promise<LiveStep[]>;
   deadLetters(pipeline: string, filter: DeadLetterFilter, limit: number): Promise<DeadLetter[]>;
-  replay(pipeline: string, filter: DeadLetterFilter): Promise<number>;
+  /** How many match. */
+  countDead(pipeline: string, filter: DeadLetterFilter): Promise<number>;
+  replay(pipeline: string, filter: DeadLetterFilter, options: ReplayOptions): Promise<number>;
   drop(pipeline: string, filter: DeadLetterFilter): Promise<number>;
 }
 
@@ -42,11 +44,12 @@ export interface AdminRequest {
   readonly pipeline?: string;
   readonly filter?: DeadLetterFilter;
   readonly limit?: number;
+  readonly replay?: ReplayOptions;
 }
 
 const maxBody = 4 * 1024 * 1024;
 
-/** POST /resources, /steps, /deadletters, /replay, /drop, on a loopback port, for holders of the token. */
+/** POST /resources, /steps, /deadletters, /count, /replay, /drop, on a loopback port, for holders of the token. */
 export function startAdmin(api: AdminApi): Promise<AdminServer> {
   const token = randomBytes(24).toString('base64url');
   const expected = Buffer.from(`Bearer ${token}`);
@@ -54,7 +57,8 @@ export function startAdmin(api: AdminApi): Promise<AdminServer> {
     '/resources': () => api.resources(),
     '/steps': ({ pipeline = '' }) => api.steps(pipeline),
     '/deadletters': ({ pipeline = '', filter = {}, limit = 1_000 }) => api.deadLetters(pipeline, filter, limit),
-    '/replay': ({ pipeline = '', filter = {} }) => api.replay(pipeline, filter),
+    '/count': ({ pipeline = '', filter = {} }) => api.countDead(pipeline, filter),
+    '/replay': ({ pipeline = '', filter = {}, replay = {} }) => api.replay(pipeline, filter, replay),
     '/drop': ({ pipeline = '', filter = {} }) => api.drop(pipeline, filter),
   };
   const server = createServer((req, res) => {

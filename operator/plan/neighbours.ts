@@ -1,11 +1,19 @@
+import type { EventPipeline } from '../../api/v1alpha1/event-pipeline.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
 
 /** What a resource may refer to: the other resources of its namespace. */
 export interface Neighbours {
   /** Names of ModelDeployments. */
   readonly models: readonly string[];
-  /** Types that each EventPipeline emits, by its name. */
-  readonly pipelines: Readonly<Record<string, readonly string[]>>;
+  /** EventPipelines by name. */
+  readonly pipelines: Readonly<Record<string, NeighbourPipeline>>;
+}
+
+interface NeighbourPipeline {
+  /** Types that it emits. */
+  readonly emits: readonly string[];
+  /** As {@link brokerKey} says. */
+  readonly broker: string | undefined;
 }
 
 /** What is beside the resources of `namespace`. */
@@ -15,13 +23,18 @@ export function neighboursIn(namespace: string, resources: readonly Resource[]):
     models: here.filter(({ kind }) => kind === 'ModelDeployment').map(({ metadata }) => metadata.name),
     pipelines: Object.fromEntries(
       here.flatMap((resource) =>
-        resource.kind === 'EventPipeline' ? [[resource.metadata.name, emittedTypes(resource.spec)]] : [],
+        resource.kind === 'EventPipeline'
+          ? [[resource.metadata.name, { emits: emittedTypes(resource.spec), broker: brokerKey(resource.spec) }]]
+          : [],
       ),
     ),
   };
 }
 
+/** Name of the Secret of a pipeline's broker; `undefined`: the default broker. Pipelines of one key share a broker. */
+export const brokerKey = ({ broker }: EventPipeline['spec']): string | undefined => broker?.rabbitmq?.secretRef?.name;
+
 /** Types that come out of a pipeline's sources and steps. */
-export function emittedTypes({ sources, steps }: Extract<Resource, { kind: 'EventPipeline' }>['spec']): string[] {
+export function emittedTypes({ sources, steps }: EventPipeline['spec']): string[] {
   return [...new Set([...sources.map(({ emits }) => emits), ...steps.flatMap(({ emits }) => emits ?? [])])];
 }

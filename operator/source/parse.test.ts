@@ -255,7 +255,7 @@ describe('an EventPipeline in YAML', () => {
   });
 
   const quoted = "found text that begins with %; allowed: quoted text, and so are expressions: '{% … %}'";
-  const oneOf = 'exactly one of http, model, transform, fanout, container';
+  const oneOf = 'exactly one of http, model, transform, fanout, publish, container';
   const duration = 'a duration such as 500ms, 10s or 1h30m (units: ms, s, m, h, d)';
   const url = 'an http or https URL without user, password and fragment, its odd characters escaped';
   it.each<[string, string, string[]]>([
@@ -317,7 +317,7 @@ describe('an EventPipeline in YAML', () => {
       'http:\nurl: http://h',
       [
         '5:5 spec.steps[0].http: found nothing (null); allowed: a map (InvalidType)',
-        '6:5 spec.steps[0].url: unknown field `url`; allowed: name, consumes, when, http, model, transform, fanout, container, emits, retry, idempotency, concurrency (UnknownField)',
+        '6:5 spec.steps[0].url: unknown field `url`; allowed: name, consumes, when, http, model, transform, fanout, publish, container, emits, retry, idempotency, concurrency, group (UnknownField)',
       ],
     ],
     [
@@ -342,6 +342,42 @@ describe('an EventPipeline in YAML', () => {
       [
         '5:28 spec.steps[0].http.timout: unknown field `timout`; allowed: url, timeout (did you mean timeout?) (UnknownField)',
       ],
+    ],
+    [
+      'a queue that an expression names',
+      'publish: { queue: "{% q %}" }',
+      [
+        '5:23 spec.steps[0].publish.queue: found "{% q %}"; allowed: a name without {%: it is no expression (InvalidValue)',
+      ],
+    ],
+    [
+      "a queue that is Levada's own",
+      'publish: { queue: levada.lost }',
+      [
+        '5:23 spec.steps[0].publish.queue: found "levada.lost"; allowed: a name that does not begin with levada. (InvalidValue)',
+      ],
+    ],
+    [
+      'a routing key with an expression inside of text',
+      'publish: { exchange: e, routingKey: "a.{% b %}" }',
+      [
+        '5:41 spec.steps[0].publish.routingKey: found "a.{% b %}"; allowed: an expression inside {% … %} as a whole, or text without {% (InvalidValue)',
+      ],
+    ],
+    [
+      'a routing key for a queue',
+      'publish: { queue: q, routingKey: k }',
+      ['5:38 spec.steps[0].publish.routingKey: found "k"; allowed: beside exchange only (InvalidValue)'],
+    ],
+    [
+      'publish that emits',
+      'publish: { queue: q }\nemits: [e]',
+      ['6:5 spec.steps[0].emits: found a list of 1; allowed: no types: publish emits nothing (InvalidValue)'],
+    ],
+    [
+      'a group of the name of a source',
+      'http: { url: http://h }\ngroup: api',
+      ['6:12 spec.steps[0].group: the name "api" is used twice; allowed: names that differ (DuplicateName)'],
     ],
   ])('refuses %s', (_, step, expected) => expect(pipelineStep(step)).toEqual(expected));
 

@@ -1,12 +1,14 @@
 import type * as z from 'zod';
-import { dns1035, dnsLabel } from '../../api/contract/names.ts';
+import { dns1035, dnsLabel, dnsSubdomain } from '../../api/contract/names.ts';
 import { type ErrorCode, type Problem, problem } from '../../api/errors.ts';
 import { formatPath, type Path, valueAt } from '../../api/path.ts';
 import { show } from '../../api/rules.ts';
 import {
   durationPattern,
   eventTypePattern,
+  literalPattern,
   urlPattern,
+  wrappedOrLiteralPattern,
   wrappedPattern,
 } from '../../api/v1alpha1/event-pipeline-rules.ts';
 
@@ -84,9 +86,12 @@ const typeNames: Record<string, string> = {
 const patternNames: Record<string, string> = {
   [String(dns1035)]: 'lower-case letters, digits and -, from a letter to a letter or digit',
   [String(dnsLabel)]: 'lower-case letters, digits and -, from and to a letter or digit',
+  [String(dnsSubdomain)]: 'lower-case letters, digits and -, in words between dots',
   [String(durationPattern)]: 'a duration such as 500ms, 10s or 1h30m (units: ms, s, m, h, d)',
   [String(eventTypePattern)]: 'a type of event: letters, digits, _ and -, in words between dots',
   [String(wrappedPattern)]: 'an expression inside {% … %}',
+  [String(literalPattern)]: 'a name without {%: it is no expression',
+  [String(wrappedOrLiteralPattern)]: 'an expression inside {% … %} as a whole, or text without {%',
   [String(urlPattern)]: 'an http or https URL without user, password and fragment, its odd characters escaped',
 };
 

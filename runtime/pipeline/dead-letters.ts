@@ -1,7 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import type { Message } from '../events/message.ts';
+import { errorCodeOf } from '../../api/errors.ts';
+import { compileExpression, type Expression } from '../../api/language/expression.ts';
+import { attributesOf, type Message } from '../events/message.ts';
+import { readEvent } from '../events/parse.ts';
 import { parseTraceparent } from '../events/trace.ts';
-import type { Transport } from '../transports/transport.ts';
+import type { DeadLetterFate, Transport } from '../transports/transport.ts';
 
 /** A dead letter as people and programs read it. */
 export interface DeadLetter {
@@ -29,6 +32,17 @@ export interface DeadLetterFilter {
   /** Ids of events. */
   readonly ids?: readonly string[];
   readonly reason?: string;
+  /** Of the event. */
+  readonly type?: string;
+  /** Expression on the data, with `$event`; what it fails for does not match. */
+  readonly where?: string;
+}
+
+export interface ReplayOptions {
+  /** At most so many, the oldest first within each step. */
+  readonly most?: number;
+  /** Step that gets them, instead of the one that gave them up. */
+  readonly to?: string;
 }
 
 /** Lists at most `limit`, oldest first within each step. @throws LevadaError BrokerUnavailable */
@@ -47,6 +61,20 @@ export async function listDeadLetters(
   return found;
 }
 
+/** @returns how many match @throws LevadaError BrokerUnavailable, ExpressionInvalid */
+export async function countDeadLetters(
+  transport: Transport,
+  pipeline: string,
+  filter: DeadLetterFilter,
+): Promise<number> {
+  let count = 0;
+  await visit(transport, pipeline, filter, () => {
+    count++;
+    return 'keep';
+  });
+  return count;
+}
+
 /**
  * Puts dead letters back into the queues of their steps, for a first attempt, with a fresh replay id: what has been done
  * with them before is no reason to skip them.
@@ -58,11 +86,14 @@ export async function replayDeadLetters(
   transport: Transport,
   pipeline: string,
   filter: DeadLetterFilter,
+  { most = Number.POSITIVE_INFINITY, to }: ReplayOptions = {},
 ): Promise<number> {
   let count = 0;
   await visit(transport, pipeline, filter, (message) => {
+    if (count >= most) return 'stop';
     count++;
-    return { replay: { ...message, delivery: { attempt: 1, replay: randomUUID() } } };
+    const replay = { ...message, delivery: { attempt: 1, replay: randomUUID() } };
+    return { replay, ...(to !== undefined && { to }) };
   });
   return count;
 }
@@ -81,20 +112,34 @@ export async function dropDeadLetters(
   return count;
 }
 
-type Act = (message: Message, step: string) => 'keep' | 'drop' | 'stop' | { replay: Message };
+type Act = (message: Message, step: string) => DeadLetterFate;
 
 async function visit(transport: Transport, pipeline: string, filter: DeadLetterFilter, act: Act): Promise<void> {
   const ids = filter.ids && new Set(filter.ids);
+  const where = filter.where === undefined ? undefined : compileExpression(filter.where);
   const steps = Object.entries(await transport.depths(pipeline)).filter(
     ([step, { dead }]) => dead > 0 && (filter.step === undefined || filter.step === step),
   );
   for (const [step] of steps) {
-    await transport.visitDead({ pipeline, queue: step }, (message) => {
+    await transport.visitDead({ pipeline, queue: step }, async (message) => {
       const matches =
         (!ids || ids.has(message.id)) &&
-        (filter.reason === undefined || filter.reason === message.delivery.dead?.reason);
+        (filter.type === undefined || filter.type === message.type) &&
+        (filter.reason === undefined || filter.reason === message.delivery.dead?.reason) &&
+        (!where || (await holds(where, message)));
       return matches ? act(message, step) : 'keep';
     });
+  }
+}
+
+/** Data that is no JSON, or another than the expression expects, is no match. */
+async function holds(where: Expression, message: Message): Promise<boolean> {
+  try {
+    const { data } = readEvent(message);
+    return (await where.evaluate(data, { event: attributesOf(message) })) === true;
+  } catch (error) {
+    if (!errorCodeOf(error)) throw error;
+    return false;
   }
 }
 

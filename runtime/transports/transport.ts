@@ -55,8 +55,8 @@ export interface QueueName {
   readonly queue: string;
 }
 
-/** Where a dead letter goes. `replay` puts the given message back into its step's queue, for that step alone. */
-export type DeadLetterFate = 'keep' | 'drop' | 'stop' | { readonly replay: Message };
+/** Where a dead letter goes. `replay` puts the given message back into its step's queue, or that of `to`, and no other. */
+export type DeadLetterFate = 'keep' | 'drop' | 'stop' | { readonly replay: Message; readonly to?: string };
 
 export interface Depth {
   /** Waiting to be delivered. */

@@ -22,7 +22,7 @@ export function summarize(
   const target = versions.find(({ name }) => name === wanted);
   const ready = sayReady({ target, stable, isServing });
   const failed = failureNow(target) !== undefined;
-  const said: Record<ConditionType, Said> = {
+  const said: Partial<Record<ConditionType, Said>> = {
     Accepted: { status: 'True', reason: 'Accepted', message: 'The resource is valid.' },
     Ready: ready,
     Serving: isServing

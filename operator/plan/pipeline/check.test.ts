@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Neighbours } from '../neighbours.ts';
 import { checkPipeline } from './check.ts';
-import { alone, orders, source, step } from './testing.ts';
+import { alone, on, orders, source, step } from './testing.ts';
 
 interface Case {
   spec: object;
@@ -21,7 +21,21 @@ const withSchema = (schema: object, assign?: object) => ({
 });
 const invalid = (path: string) => [`${path}: not an expression: … (ExpressionInvalid)`];
 const closed = { type: 'object', properties: { status: { enum: ['new'] }, id: {} }, additionalProperties: false };
-const shop: Neighbours = { models: ['fraud', 'churn'], pipelines: { orders: ['order.created'], shop: ['a.b', 'c'] } };
+const shop: Neighbours = {
+  models: ['fraud', 'churn'],
+  pipelines: { orders: on(undefined, 'order.created'), shop: on(undefined, 'a.b', 'c') },
+};
+/** shop on the broker of the Secret `there`, and orders on that of `here`; absent: the default one. */
+const across = (there?: string, here?: string) => ({
+  spec: {
+    ...fromOther({ pipeline: 'shop', type: 'a.b' }),
+    broker: { rabbitmq: { ...(here && { secretRef: { name: here } }) } },
+  },
+  neighbours: { models: [], pipelines: { shop: on(there, 'a.b') } },
+});
+const differ = (there: string, here: string) => [
+  `spec.sources[1].event.pipeline: the pipeline "shop" is on ${there}; allowed: ${here}, which carries this one (BrokersDiffer)`,
+];
 const fromOther = (event: object) => ({ sources: [source(), { name: 'other', emits: 'order.copied', event }] });
 
 const cases: Record<string, Case> = {
@@ -38,6 +52,7 @@ const cases: Record<string, Case> = {
           },
         }),
         { name: 'other', emits: 'order.copied', event: { pipeline: 'shop', type: 'a.b' } },
+        { name: 'old', emits: 'order.old', queue: { name: '(' }, id: 'id & $event.type' },
       ],
       steps: [
         step('check', { when: 'total > 0 and $event.type = "order.created"', idempotency: { key: 'id' } }),
@@ -48,6 +63,9 @@ const cases: Record<string, Case> = {
           emits: ['scored'],
         }),
         step('enrich', { consumes: ['scored'], fanout: { urls, output: '{% $results %}' }, emits: ['enriched'] }),
+        step('out', { consumes: ['order.old'], publish: { exchange: '(', routingKey: '{% $event.type & region %}' } }),
+        step('literal', { consumes: ['order.old'], publish: { exchange: 'e', routingKey: '(' } }),
+        step('aside', { consumes: ['order.old'], publish: { queue: '(' } }),
       ],
     },
     neighbours: shop,
@@ -99,6 +117,22 @@ const cases: Record<string, Case> = {
   'a transform that evaluates text': {
     spec: inStep({ transform: '{% $eval(code) %}', ...emits }),
     gives: invalid('spec.steps[0].transform'),
+  },
+  'the id of messages of a queue': {
+    spec: { sources: [source(), { name: 'old', emits: 'old', queue: { name: 'q' }, id: 'a b' }] },
+    gives: invalid('spec.sources[1].id'),
+  },
+  'an id that is wrapped': {
+    spec: { sources: [source(), { name: 'old', emits: 'old', queue: { name: 'q' }, id: '{% id %}' }] },
+    gives: invalid('spec.sources[1].id'),
+  },
+  'a routing key': {
+    spec: inStep({ publish: { exchange: 'e', routingKey: brackets } }),
+    gives: invalid('spec.steps[0].publish.routingKey'),
+  },
+  'a routing key with a variable that nobody sets': {
+    spec: inStep({ publish: { exchange: 'e', routingKey: '{% $outputs %}' } }),
+    gives: invalid('spec.steps[0].publish.routingKey'),
   },
   'urls of a fanout': {
     spec: inStep({ fanout: { urls: brackets }, ...emits }),
@@ -222,6 +256,27 @@ const cases: Record<string, Case> = {
     neighbours: shop,
     gives: [
       'spec.sources[1].event.pipeline: there is no other EventPipeline "stock" in this namespace; there are: shop (PipelineNotFound)',
+    ],
+  },
+  'both on the default broker': { ...across(), gives: [] },
+  'both on the broker of one Secret': { ...across('rabbit', 'rabbit'), gives: [] },
+  'brokers of two Secrets': {
+    ...across('hare', 'rabbit'),
+    gives: differ('the broker of the Secret "hare"', 'the broker of the Secret "rabbit"'),
+  },
+  'the other pipeline on the default broker': {
+    ...across(undefined, 'rabbit'),
+    gives: differ('the default broker', 'the broker of the Secret "rabbit"'),
+  },
+  'this pipeline on the default broker': {
+    ...across('hare'),
+    gives: differ('the broker of the Secret "hare"', 'the default broker'),
+  },
+  'a pipeline that is not there has no broker': {
+    ...across('hare'),
+    neighbours: alone,
+    gives: [
+      'spec.sources[1].event.pipeline: there is no other EventPipeline "shop" in this namespace; there are: none (PipelineNotFound)',
     ],
   },
   'a pipeline that takes its own events': {

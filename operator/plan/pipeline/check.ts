@@ -4,7 +4,7 @@ import { compileTemplate } from '../../../api/language/template.ts';
 import { formatPath, type Path } from '../../../api/path.ts';
 import { show } from '../../../api/rules.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
-import { emittedTypes, type Neighbours } from '../neighbours.ts';
+import { brokerKey, emittedTypes, type Neighbours } from '../neighbours.ts';
 import { caught } from './caught.ts';
 import { findCycle } from './cycle.ts';
 import { checkExpressions } from './expressions.ts';
@@ -85,15 +85,29 @@ const checkReferences: Check = ({ metadata, spec: { sources, steps } }, { models
   ...sources.flatMap(({ event }, index) => {
     if (!event) return [];
     const others = Object.keys(pipelines).filter((name) => name !== metadata.name);
+    const other = others.includes(event.pipeline) ? pipelines[event.pipeline] : undefined;
     const at = (field: string) => formatPath(['spec', 'sources', index, 'event', field]);
-    if (!others.includes(event.pipeline)) {
+    if (!other) {
       return [problem('PipelineNotFound', at('pipeline'), { found: show(event.pipeline), allowed: listed(others) })];
     }
-    const types = pipelines[event.pipeline] ?? [];
-    if (types.includes(event.type)) return [];
-    return [problem('EventNotEmitted', at('type'), { found: show(event.type), allowed: listed(types) })];
+    if (other.emits.includes(event.type)) return [];
+    return [problem('EventNotEmitted', at('type'), { found: show(event.type), allowed: listed(other.emits) })];
   }),
 ];
+
+/** An event source binds its queue to the other pipeline's exchange: both are in one broker. */
+const checkBrokers: Check = ({ metadata, spec }, { pipelines }) =>
+  spec.sources.flatMap(({ event }, index) => {
+    if (!event || event.pipeline === metadata.name || !Object.hasOwn(pipelines, event.pipeline)) return [];
+    const [found, own] = [pipelines[event.pipeline]?.broker, brokerKey(spec)];
+    if (found === own) return [];
+    const path = formatPath(['spec', 'sources', index, 'event', 'pipeline']);
+    const params = { pipeline: show(event.pipeline), found: brokerName(found), allowed: brokerName(own) };
+    return [problem('BrokersDiffer', path, params)];
+  });
+
+const brokerName = (key: string | undefined): string =>
+  key === undefined ? 'the default broker' : `the broker of the Secret ${show(key)}`;
 
 const checks: readonly Check[] = [
   checkSchemas,
@@ -102,6 +116,7 @@ const checks: readonly Check[] = [
   checkAssign,
   checkEvents,
   checkCycle,
+  checkBrokers,
   checkReferences,
 ];
 

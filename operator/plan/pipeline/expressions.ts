@@ -13,15 +13,15 @@ export function checkExpressions({ spec: { sources, steps } }: EventPipeline): P
   ];
 }
 
-function ofSource({ http }: PipelineSource, path: Path): Problem[] {
-  if (!http) return [];
+function ofSource({ http, id }: PipelineSource, path: Path): Problem[] {
+  if (!http) return expression(id, [...path, 'id']);
   return [
     ...templates(http.assign, [...path, 'http', 'assign']),
     ...template(http.response.body, [...path, 'http', 'response', 'body']),
   ];
 }
 
-function ofStep({ when, idempotency, transform, fanout, model }: PipelineStep, path: Path): Problem[] {
+function ofStep({ when, idempotency, transform, fanout, model, publish }: PipelineStep, path: Path): Problem[] {
   return [
     ...expression(when, [...path, 'when']),
     ...expression(idempotency?.key, [...path, 'idempotency', 'key']),
@@ -30,6 +30,7 @@ function ofStep({ when, idempotency, transform, fanout, model }: PipelineStep, p
     ...wrapped(fanout?.output, [...path, 'fanout', 'output'], 'results'),
     ...templates(model?.inputs, [...path, 'model', 'inputs']),
     ...wrapped(model?.output, [...path, 'model', 'output'], 'outputs'),
+    ...template(publish?.routingKey, [...path, 'publish', 'routingKey']),
   ];
 }
 

@@ -3,37 +3,58 @@ import type {
   ConsumerConfig,
   EventDeclaration,
   HttpSourceConfig,
+  QueueSettings,
   QueueSpec,
   StepAction,
 } from '../../../api/contract/pipeline.ts';
 import { parseDuration } from '../../../api/duration.ts';
 import type { EventPipeline, PipelineSource, PipelineStep } from '../../../api/v1alpha1/event-pipeline.ts';
+import { brokerKey } from '../neighbours.ts';
 import type { PipelinePlan } from '../units.ts';
 
 /** What `resource`, which is valid, asks for. */
 export function planParts(resource: EventPipeline): PipelinePlan {
   const { metadata, spec } = resource;
   const pipeline = namespacedName(metadata);
-  const events = spec.sources.flatMap((source) => (source.event ? [{ source, event: source.event }] : []));
+  const settings = queueSettings(spec);
+  const secret = brokerKey(spec);
   const queues: QueueSpec[] = [
     ...spec.steps.map(({ name, consumes }) => ({ name, bindings: consumes.map((type) => ({ pipeline, type })) })),
-    ...events.map(({ source, event }) => ({
-      name: source.name,
-      bindings: [{ pipeline: namespacedName({ ...metadata, name: event.pipeline }), type: event.type }],
-    })),
+    ...spec.sources.flatMap((source) => sourceQueue(resource, source)),
   ];
   return {
-    topology: { pipeline, queues },
+    topology: { pipeline, queues, ...(settings && { settings }) },
+    ...(secret !== undefined && {
+      broker: { kind: 'rabbitmq', secret: namespacedName({ ...metadata, name: secret }) },
+    }),
     sources: spec.sources.flatMap((source) => sourceConfig(resource, source)),
     consumers: [
       ...spec.steps.map((step) => stepConfig(resource, step)),
-      ...events.map(({ source }) => relayConfig(resource, source)),
+      ...spec.sources.flatMap((source) => sourceConsumer(resource, source)),
     ],
     containers: spec.steps.flatMap(({ name, container }) =>
       container ? [{ step: name, image: container.image }] : [],
     ),
   };
 }
+
+function queueSettings({ broker }: EventPipeline['spec']): QueueSettings | undefined {
+  const queues = broker?.rabbitmq?.queues;
+  if (!queues) return undefined;
+  const { maxLength, deliveryLimit, replicas } = queues;
+  return { deliveryLimit, ...(maxLength !== undefined && { maxLength }), ...(replicas !== undefined && { replicas }) };
+}
+
+/** What an event or queue source takes its messages from. */
+function sourceQueue({ metadata }: EventPipeline, { name, event, queue }: PipelineSource): QueueSpec[] {
+  if (queue) return [{ name, bindings: [], adopts: queue.name }];
+  if (!event) return [];
+  return [{ name, bindings: [{ pipeline: namespacedName({ ...metadata, name: event.pipeline }), type: event.type }] }];
+}
+
+/** Names of queues that get messages: those that are neither bound nor take from another one are being emptied. */
+export const fedQueues = ({ topology }: PipelinePlan): string[] =>
+  topology.queues.filter(({ bindings, adopts }) => bindings.length > 0 || adopts !== undefined).map(({ name }) => name);
 
 function sourceConfig({ metadata, spec }: EventPipeline, { name, emits, http }: PipelineSource): HttpSourceConfig[] {
   if (!http) return [];
@@ -53,7 +74,7 @@ function sourceConfig({ metadata, spec }: EventPipeline, { name, emits, http }: 
 }
 
 function stepConfig({ metadata, spec }: EventPipeline, step: PipelineStep): ConsumerConfig {
-  const { name, when, emits = [], retry, idempotency, concurrency } = step;
+  const { name, when, emits = [], retry, idempotency, concurrency, group } = step;
   const { maxAttempts, backoff } = retry;
   return {
     kind: 'consumer',
@@ -70,21 +91,33 @@ function stepConfig({ metadata, spec }: EventPipeline, step: PipelineStep): Cons
       },
     }),
     concurrency,
+    ...(group !== undefined && { group }),
   };
 }
 
-/** A relay fails only when an event breaks the schema or the broker is away: the first is final, the second passes. */
-const relayConfig = ({ metadata, spec }: EventPipeline, { name, emits }: PipelineSource): ConsumerConfig => ({
-  kind: 'consumer',
-  pipeline: namespacedName(metadata),
-  name,
-  action: { kind: 'relay' },
-  emits: [declaration(spec, emits)],
-  retry: { maxAttempts: 5, initialMs: 1_000, factor: 2, maxMs: 60_000 },
-  concurrency: 16,
-});
+/** It fails only when an event breaks the schema or the broker is away: the first is final, the second passes. */
+function sourceConsumer(
+  { metadata, spec }: EventPipeline,
+  { name, emits, event, queue, id }: PipelineSource,
+): ConsumerConfig[] {
+  if (!event && !queue) return [];
+  return [
+    {
+      kind: 'consumer',
+      pipeline: namespacedName(metadata),
+      name,
+      action: queue ? { kind: 'adopt', ...(id !== undefined && { id }) } : { kind: 'relay' },
+      emits: [declaration(spec, emits)],
+      retry: { maxAttempts: 5, initialMs: 1_000, factor: 2, maxMs: 60_000 },
+      concurrency: 16,
+    },
+  ];
+}
 
-function actionOf(pipeline: string, { name, http, container, model, transform, fanout }: PipelineStep): StepAction {
+function actionOf(
+  pipeline: string,
+  { name, http, container, model, transform, fanout, publish }: PipelineStep,
+): StepAction {
   if (http) return { kind: 'http', url: http.url, timeoutMs: ms(http.timeout) };
   if (container) {
     const url = `http://${partName(pipeline, name)}${container.path}`;
@@ -100,6 +133,10 @@ function actionOf(pipeline: string, { name, http, container, model, transform, f
     return { kind: 'fanout', ...rest, ...(output !== undefined && { output }), timeoutMs: ms(timeout) };
   }
   if (transform !== undefined) return { kind: 'transform', value: transform };
+  if (publish) {
+    const { exchange = '', queue, routingKey = queue ?? '{% $event.type %}', format } = publish;
+    return { kind: 'publish', exchange, routingKey, format };
+  }
   throw new Error(`the step ${name} does nothing: the rules let no such step through`);
 }
 

@@ -7,6 +7,10 @@ import { planParts } from './parts.ts';
 import { planPipeline } from './plan.ts';
 import { alone, later, noon, orders, queue, source, step } from './testing.ts';
 
+/** Somebody else's queue. */
+const foreign = 'Orders';
+/** Name of the source that may adopt it. */
+const adopter = 'old';
 const types = ['a', 'b', 'c', 'd'];
 const type = fc.constantFrom(...types);
 const names = ['one', 'two', 'three', 'four'];
@@ -16,28 +20,40 @@ const stepPart = fc.record({
   consumes: typeList(1),
   emits: typeList(0),
   concurrency: fc.constantFrom(1, 2),
-  container: fc.boolean(),
+  kind: fc.constantFrom('http', 'container', 'publish'),
 });
 /** Pipelines of the right form; most refer to types that nobody emits, or go round in circles. */
 const spec = fc
   .record({
     emits: typeList(1),
+    isAdopted: fc.boolean(),
     steps: fc.uniqueArray(stepPart, { minLength: 1, maxLength: 4, selector: ({ name }) => name }),
   })
-  .map(({ emits, steps }) => ({
-    sources: emits.map((emitted) => source({ name: `from-${emitted}`, emits: emitted })),
-    steps: steps.map(({ name, container, ...part }) =>
-      step(name, { ...part, ...(container && { container: { image: name } }) }),
-    ),
+  .map(({ emits, isAdopted, steps }) => ({
+    sources: emits.map((emitted) => ({
+      name: `from-${emitted}`,
+      emits: emitted,
+      ...(isAdopted ? { queue: { name: foreign } } : { http: { path: '/' } }),
+    })),
+    steps: steps.map(({ name, kind, ...part }) => {
+      if (kind === 'publish') return step(name, { ...part, emits: [], publish: { queue: name } });
+      return step(name, { ...part, ...(kind === 'container' && { container: { image: name } }) });
+    }),
   }));
 /** Accepted ones. Steps consume types of lower letters than they emit. */
 const validSpec = fc
-  .uniqueArray(fc.record({ name: fc.constantFrom(...names), from: fc.nat(1), concurrency: fc.constantFrom(1, 2) }), {
-    minLength: 1,
-    selector: ({ name }) => name,
+  .record({
+    adopts: fc.boolean(),
+    steps: fc.uniqueArray(
+      fc.record({ name: fc.constantFrom(...names), from: fc.nat(1), concurrency: fc.constantFrom(1, 2) }),
+      { minLength: 1, selector: ({ name }) => name },
+    ),
   })
-  .map((steps) => ({
-    sources: [source({ name: 'api', emits: 'a' })],
+  .map(({ adopts, steps }) => ({
+    sources: [
+      source({ name: 'api', emits: 'a' }),
+      ...(adopts ? [{ name: adopter, emits: 'a', queue: { name: foreign } }] : []),
+    ],
     steps: steps.map(({ name, from, concurrency }, index) => {
       const before = ['a', ...steps.slice(0, index).map(({ name: other }) => `${other}.done`)];
       return step(name, { consumes: before.slice(-1 - from), emits: [`${name}.done`], concurrency });
@@ -54,12 +70,13 @@ it('takes no pipeline in which an event comes from nowhere, or never ends', () =
       const { topology, sources, consumers } = planParts(resource);
       const emitted = (emitter: { emits: ReadonlyArray<{ type: string }> }) => emitter.emits.map((entry) => entry.type);
       const produced = [...sources.map(({ emits }) => emits.type), ...consumers.flatMap(emitted)];
-      for (const { bindings } of topology.queues) {
-        expect(bindings.length).toBeGreaterThan(0);
+      for (const { bindings, adopts } of topology.queues) {
+        expect(bindings.length > 0).toBe(adopts === undefined);
         for (const binding of bindings) expect(produced).toContain(binding.type);
       }
       // What goes round never runs out of queues to reach.
-      let reached = new Set(sources.map(({ emits }) => emits.type));
+      const adopting = consumers.filter(({ action }) => action.kind === 'adopt');
+      let reached = new Set([...sources.map(({ emits }) => emits.type), ...adopting.flatMap(emitted)]);
       for (let hops = 0; reached.size > 0; hops++) {
         expect(hops).toBeLessThanOrEqual(topology.queues.length);
         const next = topology.queues.filter(({ bindings }) => bindings.some((binding) => reached.has(binding.type)));
@@ -74,13 +91,22 @@ it('takes no pipeline in which an event comes from nowhere, or never ends', () =
 /** What a driver and a broker do: queues by name, with what they hold. */
 class World {
   applied: PipelinePlan | undefined;
+  /** As the broker has it: what is applied while it is away waits for it. */
+  topology: PipelinePlan['topology'] | undefined;
+  isAway = false;
+  /** Messages in somebody else's queue. */
+  foreign = 0;
   readonly queues = new Map<string, { waiting: number; dead: number }>();
 
   get observed(): Observed {
     if (!this.applied) return { units: {}, fronts: {} };
     const { consumers, sources } = this.applied;
     const isConsumed = (name: string) => consumers.some((consumer) => consumer.name === name);
-    const queues = [...this.queues].map(([name, held]) => [name, queue({ ...held, running: isConsumed(name) })]);
+    const broker = { kind: 'rabbitmq', ...(this.isAway && { connection: away }) } as const;
+    const queues = [...(this.isAway ? [] : this.queues)].map(([name, { waiting, dead }]) => [
+      name,
+      queue({ dead, waiting: waiting + (this.adopts(name) ? this.foreign : 0), running: isConsumed(name) }),
+    ]);
     return {
       units: {},
       fronts: {},
@@ -88,13 +114,20 @@ class World {
         applied: this.applied,
         sources: Object.fromEntries(sources.map(({ name }) => [name, { ready: true }])),
         queues: Object.fromEntries(queues),
+        broker,
       },
     };
+  }
+
+  adopts(name: string): boolean {
+    return this.topology?.queues.some((entry) => entry.name === name && entry.adopts !== undefined) ?? false;
   }
 
   apply(plan: PipelinePlan | undefined): void {
     if (!plan) return;
     this.applied = plan;
+    if (this.isAway) return;
+    this.topology = plan.topology;
     const listed = plan.topology.queues.map(({ name }) => name);
     for (const name of listed) if (!this.queues.has(name)) this.queues.set(name, { waiting: 0, dead: 0 });
     for (const [name, { waiting, dead }] of this.queues) {
@@ -108,20 +141,31 @@ class World {
     }
   }
 
+  /** The broker is there again: before anybody has told it what is wanted now, messages come. */
+  comeBack(meanwhile: readonly string[]): void {
+    this.isAway = false;
+    for (const type of meanwhile) this.publish(type);
+    this.apply(this.applied);
+  }
+
   publish(published: string): void {
-    for (const { name, bindings } of this.applied?.topology.queues ?? []) {
+    if (this.isAway) return;
+    for (const { name, bindings } of this.topology?.queues ?? []) {
       const held = this.queues.get(name);
       if (held && bindings.some((binding) => binding.type === published)) held.waiting += 1;
     }
   }
 
-  /** A message ends: as a dead letter, or as done, and what it emits is published. */
-  handle(name: string, dies: boolean): void {
+  /** A message is put off, or ends: as a dead letter, or as done, and what it emits is published. */
+  handle(name: string, end: 'done' | 'dead' | 'retry'): void {
     const held = this.queues.get(name);
     const consumer = this.applied?.consumers.find((entry) => entry.name === name);
-    if (!held || !consumer || held.waiting === 0) return;
-    held.waiting -= 1;
-    if (dies) held.dead += 1;
+    if (!held || !consumer || this.isAway) return;
+    if (held.waiting > 0) held.waiting -= 1;
+    else if (this.adopts(name) && this.foreign > 0) this.foreign -= 1;
+    else return;
+    if (end === 'dead') held.dead += 1;
+    else if (end === 'retry') held.waiting += 1;
     else for (const emitted of consumer.emits) this.publish(emitted.type);
   }
 
@@ -130,13 +174,28 @@ class World {
   }
 }
 
+const away = { code: 'BrokerUnavailable', message: 'connect ECONNREFUSED' };
+/** Instead of a type: a message comes into somebody else's queue, and is put off. */
+const putOff = '(put off)';
 const published = fc.constantFrom('a', ...names.map((name) => `${name}.done`), ...types);
 const happening = fc.oneof(
   { weight: 2, arbitrary: validSpec.map((edit) => ({ edit })) },
   { weight: 1, arbitrary: spec.map((edit) => ({ edit })) },
-  { weight: 4, arbitrary: fc.array(published, { maxLength: 2 }).map((meanwhile) => ({ meanwhile })) },
+  {
+    weight: 4,
+    arbitrary: fc.array(fc.oneof(published, fc.constant(putOff)), { maxLength: 2 }).map((meanwhile) => ({ meanwhile })),
+  },
   { weight: 4, arbitrary: published.map((publish) => ({ publish })) },
-  { weight: 4, arbitrary: fc.record({ handle: fc.constantFrom(...names), dies: fc.boolean() }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      handle: fc.constantFrom(adopter, ...names),
+      end: fc.constantFrom('done', 'dead', 'retry'),
+    }),
+  },
+  { weight: 2, arbitrary: fc.constant({ isForeign: true }) },
+  { weight: 1, arbitrary: fc.constant({ goesAway: true }) },
+  { weight: 2, arbitrary: fc.array(published, { maxLength: 2 }).map((comesBack) => ({ comesBack })) },
   { weight: 1, arbitrary: fc.constant({ drop: true }) },
 );
 
@@ -154,14 +213,21 @@ function reconcile(
   expect({ resource, observed }, 'arguments stay as they are').toEqual(before);
   const listed = result.pipeline?.topology.queues.map(({ name }) => name) ?? [];
   expect(new Set(listed).size).toBe(listed.length);
-  for (const type of meanwhile) world.publish(type);
+  for (const happened of meanwhile) {
+    if (happened !== putOff) {
+      world.publish(happened);
+      continue;
+    }
+    world.foreign += 1;
+    world.handle(adopter, 'retry');
+  }
   world.apply(result.pipeline);
   return result;
 }
 
 it('loses no message whatever is edited and when, comes to rest, and then changes nothing', () => {
   fc.assert(
-    fc.property(validSpec, fc.array(happening, { maxLength: 40 }), (first, happenings) => {
+    fc.property(validSpec, fc.array(happening, { maxLength: 40, size: 'max' }), (first, happenings) => {
       const world = new World();
       let generation = 1;
       let resource = orders(first, generation);
@@ -172,10 +238,14 @@ it('loses no message whatever is edited and when, comes to rest, and then change
       for (const happened of happenings) {
         if ('edit' in happened) resource = { ...orders(happened.edit, ++generation), status: resource.status };
         else if ('publish' in happened) world.publish(happened.publish);
-        else if ('handle' in happened) world.handle(happened.handle, happened.dies);
+        else if ('handle' in happened) world.handle(happened.handle, happened.end);
         else if ('drop' in happened) world.dropDead();
+        else if ('isForeign' in happened) world.foreign += 1;
+        else if ('goesAway' in happened) world.isAway = true;
+        else if ('comesBack' in happened) world.comeBack(happened.comesBack);
         else settle(happened.meanwhile);
       }
+      world.comeBack([]);
       for (let round = 0; round < 3; round++) settle();
       const atRest = { applied: world.applied, status: resource.status };
       settle([], later);
@@ -183,7 +253,7 @@ it('loses no message whatever is edited and when, comes to rest, and then change
 
       const accepted = checkPipeline(resource, alone).length === 0;
       for (let round = 0; round < 10; round++) {
-        for (const [name, { waiting }] of world.queues) for (let i = 0; i < waiting; i++) world.handle(name, true);
+        for (const [name, { waiting }] of world.queues) for (let i = 0; i < waiting; i++) world.handle(name, 'dead');
       }
       for (const [, { waiting }] of world.queues) expect(waiting, 'everything has an end').toBe(0);
       world.dropDead();

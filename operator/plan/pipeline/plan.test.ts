@@ -5,7 +5,7 @@ import type { Neighbours } from '../neighbours.ts';
 import { nothingObserved, type Observed, type PipelinePlan } from '../units.ts';
 import { planParts } from './parts.ts';
 import { planPipeline } from './plan.ts';
-import { alone, brief, later, noon, orders, queue, running, source, step } from './testing.ts';
+import { alone, brief, later, noon, on, orders, queue, running, source, step } from './testing.ts';
 
 const one = orders();
 const two = orders({ steps: [step('check'), step('notify')] });
@@ -18,7 +18,8 @@ const waits = orders({
 const relays = orders({
   sources: [source(), { name: 'other', emits: 'copied', event: { pipeline: 'shop', type: 'a' } }],
 });
-const shop: Neighbours = { models: [], pipelines: { shop: ['a'] } };
+const adopts = orders({ sources: [source(), { name: 'old', emits: 'order.old', queue: { name: 'Orders' } }] });
+const shop: Neighbours = { models: [], pipelines: { shop: on(undefined, 'a') } };
 const box = orders({ steps: [step('check'), step('box', { container: { image: 'box:1' } })] });
 
 /** As `plan`, with the queues named unbound: after the first plan without them. */
@@ -31,6 +32,13 @@ const unbound = (plan: PipelinePlan, ...names: string[]): PipelinePlan => ({
 });
 const leaving = unbound(planParts(two), 'notify');
 
+/** As the first plan without its queue source leaves it. */
+const letGo = ({ topology }: PipelinePlan): PipelinePlan['topology'] => ({
+  ...topology,
+  queues: topology.queues.map(({ name, bindings }) => ({ name, bindings })),
+});
+
+const away = { code: 'BrokerUnavailable', message: 'connect ECONNREFUSED' };
 const calm = { ready: 'True Running: Sources take events, and every step handles them.', also: 'Accepted' };
 const all = { queues: 'check<-order.created', consumers: 'check', sources: 'api' };
 
@@ -136,6 +144,34 @@ const starting: Record<string, Case> = {
       steps: 'check Running 0 0',
       sums: '1/1 2 1',
     },
+  },
+  'a queue source has a queue, which counts': {
+    resource: adopts,
+    observed: running(adopts, { old: { waiting: 3, dead: 1 } }),
+    gives: {
+      queues: 'check<-order.created old<-Orders',
+      consumers: 'check old',
+      sources: 'api',
+      ...calm,
+      steps: 'check Running 0 0',
+      sums: '1/1 3 1',
+    },
+  },
+  'the queue of a queue source is not there': {
+    resource: adopts,
+    observed: running(adopts, { old: { running: false, message: 'the broker has no queue "Orders"' } }),
+    gives: expect.objectContaining({
+      ready: 'False Progressing: Being started: source old (the broker has no queue "Orders").',
+      also: 'Accepted Reconciling',
+    }),
+  },
+  'a queue source takes no messages for now': {
+    resource: adopts,
+    observed: running(adopts, { old: { breaker: 'Open', message: 'the broker takes no more' } }),
+    gives: expect.objectContaining({
+      ready: 'False Progressing: Being started: source old (the broker takes no more).',
+      also: 'Accepted Reconciling',
+    }),
   },
   'an event source does not run yet': {
     resource: relays,
@@ -265,6 +301,16 @@ const edited: Record<string, Case> = {
     observed: running(leaving),
     gives: { ...all, ...calm, steps: 'check Running 0 0, notify Draining 0 0', sums: '1/1 0 0' },
   },
+  'a removed step seems to have nothing left, and the broker is away: nobody knows': {
+    resource: back,
+    observed: running(leaving, {}, { queues: {}, broker: { kind: 'rabbitmq', connection: away } }),
+    gives: expect.objectContaining({ queues: 'check<-order.created notify<-', consumers: 'check notify' }),
+  },
+  'a removed step seems to have nothing left, and its queue may still be bound': {
+    resource: back,
+    observed: running(leaving, {}, { broker: { kind: 'rabbitmq', topology: away } }),
+    gives: expect.objectContaining({ queues: 'check<-order.created notify<-', consumers: 'check notify' }),
+  },
   'everything of the removed step is gone': {
     resource: back,
     observed: running(back),
@@ -313,6 +359,37 @@ const edited: Record<string, Case> = {
       steps: 'check Running 0 0, other Draining 1 0',
     }),
   },
+  'a queue source is removed: its queue is let go, and what it put off is handled': {
+    resource: back,
+    observed: running(adopts, { old: { waiting: 1000 } }),
+    gives: {
+      queues: 'check<-order.created old<-',
+      consumers: 'check old',
+      sources: 'api',
+      ...calm,
+      steps: 'check Running 0 0, old Draining 1000 0',
+      sums: '1/1 1000 0',
+    },
+  },
+  'a queue source is removed that seems to be empty: something may have been put off since': {
+    resource: back,
+    observed: running(adopts),
+    gives: expect.objectContaining({ queues: 'check<-order.created old<-', consumers: 'check old' }),
+  },
+  'a removed queue source has nothing left': {
+    resource: back,
+    observed: running({ ...planParts(adopts), topology: letGo(planParts(adopts)) }),
+    gives: { ...all, ...calm, steps: 'check Running 0 0, old Draining 0 0', sums: '1/1 0 0' },
+  },
+  'a queue source is not accepted any more: it goes on': {
+    resource: bad,
+    observed: running(adopts, { old: { waiting: 1 } }),
+    gives: expect.objectContaining({
+      queues: 'check<-order.created old<-Orders',
+      consumers: 'check old',
+      steps: 'check Running 0 0, pack Pending 0 0, old Running 1 0',
+    }),
+  },
   'an event source becomes an http source of the same name': {
     resource: orders({ sources: [source(), source({ name: 'other' })] }),
     observed: running(relays, { other: { waiting: 1 } }),
@@ -355,6 +432,28 @@ describe('planPipeline', () => {
     expect(containers(running(gone, { box: { dead: 1 } }))).toEqual([]);
   });
 
+  it.each<[string, object, object]>([
+    ['no broker', {}, {}],
+    ['a broker of which nothing is said', { rabbitmq: {} }, { settings: { deliveryLimit: 20 } }],
+    [
+      'settings without a Secret',
+      { rabbitmq: { queues: { maxLength: 7, deliveryLimit: 3 } } },
+      { settings: { maxLength: 7, deliveryLimit: 3 } },
+    ],
+    [
+      'a Secret',
+      { rabbitmq: { secretRef: { name: 'rabbit' } } },
+      { settings: { deliveryLimit: 20 }, broker: { kind: 'rabbitmq', secret: 'team/rabbit' } },
+    ],
+  ])('says of %s what the driver has to know', (_, broker, wanted) => {
+    const resource = orders(Object.keys(broker).length > 0 ? { broker } : {});
+    const elsewhere = { ...resource, metadata: { ...resource.metadata, namespace: 'team' } };
+    const { topology, broker: found } = planParts(elsewhere);
+    expect({ ...(topology.settings && { settings: topology.settings }), ...(found && { broker: found }) }).toEqual(
+      wanted,
+    );
+  });
+
   it('binds a source to the other pipeline, in the namespace of its own', () => {
     const elsewhere = { ...relays, metadata: { ...relays.metadata, namespace: 'team' } };
     const { pipeline } = planPipeline(elsewhere, nothingObserved, shop, noon);
@@ -375,7 +474,8 @@ describe('the status', () => {
     const times = Object.fromEntries(
       second.conditions.map(({ type, lastTransitionTime }) => [type, lastTransitionTime]),
     );
-    expect(times).toEqual({ Accepted: noon, Ready: later, Reconciling: later, Stalled: noon });
+    const asBefore = { Accepted: noon, BrokerConnected: noon, TopologyReady: noon, Stalled: noon };
+    expect(times).toEqual({ ...asBefore, Ready: later, Reconciling: later });
     expect(statusOf({ ...one, status: second }, running(one), later)).toEqual(second);
   });
 
@@ -409,6 +509,7 @@ describe('the status', () => {
 
 describe('a full example', () => {
   const full = orders({
+    broker: { rabbitmq: { secretRef: { name: 'rabbit' }, queues: { maxLength: 1000, replicas: 3 } } },
     events: {
       'order.created': { schema: { type: 'object', properties: { order_id: { type: 'string' } } } },
       'order.scored': {},
@@ -422,6 +523,7 @@ describe('a full example', () => {
         },
       }),
       { name: 'import', emits: 'order.created', event: { pipeline: 'shop', type: 'a' } },
+      { name: 'legacy', emits: 'order.created', queue: { name: 'order_created_events' }, id: 'order_id' },
     ],
     steps: [
       step('inventory', {
@@ -449,10 +551,13 @@ describe('a full example', () => {
         },
         emits: ['order.enriched'],
       }),
-      step('tidy', { consumes: ['order.enriched'], transform: '{% $ %}', emits: ['order.done'] }),
+      step('tidy', { consumes: ['order.enriched'], transform: '{% $ %}', emits: ['order.done'], group: 'fast' }),
+      step('out', { consumes: ['order.done'], publish: { exchange: 'orders' }, group: 'fast' }),
+      step('key', { consumes: ['order.done'], publish: { exchange: 'o', routingKey: 'a.b', format: 'cloudevents' } }),
+      step('aside', { consumes: ['order.done'], publish: { queue: 'done' } }),
     ],
   });
-  const neighbours: Neighbours = { models: ['fraud'], pipelines: { shop: ['a'] } };
+  const neighbours: Neighbours = { models: ['fraud'], pipelines: { shop: on('rabbit', 'a') } };
 
   it.each([
     ['first-deployment', nothingObserved],

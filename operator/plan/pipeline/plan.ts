@@ -2,8 +2,9 @@ import type { QueueState } from '../../../api/contract/pipeline.ts';
 import type { EventPipeline, EventPipelineStatus } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { Neighbours } from '../neighbours.ts';
 import type { Observed, ObservedPipeline, PipelinePlan, PlanResult } from '../units.ts';
+import { brokerFailure } from './broker-status.ts';
 import { checkPipeline } from './check.ts';
-import { planParts } from './parts.ts';
+import { fedQueues, planParts } from './parts.ts';
 import { summarizePipeline } from './status.ts';
 
 /**
@@ -26,15 +27,16 @@ export function planPipeline(
 
 /**
  * A step that is gone from the spec gets no new messages, but handles those that it has; its dead letters stay until
- * somebody has dealt with them. Its queue stays for one more plan even when it was seen empty: as long as it was bound, a
- * message may have come since.
+ * somebody has dealt with them. Its queue stays for one more plan even when it was seen empty: as long as it was fed, a
+ * message may have come since; and as long as the broker is away, when nobody knows what is in it. A queue of somebody else is let go at once: only what was put off is left to handle.
  */
 function withLeftovers(wanted: PipelinePlan, observed: ObservedPipeline | undefined): PipelinePlan {
   if (!observed) return wanted;
   const { applied, queues } = observed;
-  const bound = new Set(applied.topology.queues.filter(({ bindings }) => bindings.length > 0).map(({ name }) => name));
-  const left = leftoverNames(wanted, observed).filter((name) => bound.has(name) || holds(queues[name]));
-  const isBusy = (name: string) => left.includes(name) && (bound.has(name) || handles(queues[name]));
+  const fed = new Set(fedQueues(applied));
+  const mayGet = (name: string) => fed.has(name) || brokerFailure(observed.broker) !== undefined;
+  const left = leftoverNames(wanted, observed).filter((name) => mayGet(name) || holds(queues[name]));
+  const isBusy = (name: string) => left.includes(name) && (mayGet(name) || handles(queues[name]));
   return {
     ...wanted,
     topology: {

@@ -1,9 +1,17 @@
 import type { QueueState } from '../../../api/contract/pipeline.ts';
 import { type ErrorCode, errors, type Problem } from '../../../api/errors.ts';
 import type { ConditionType } from '../../../api/v1alpha1/common.ts';
-import type { EventPipeline, EventPipelineStatus, StepStatus } from '../../../api/v1alpha1/event-pipeline.ts';
+import type {
+  EventPipeline,
+  EventPipelineStatus,
+  PipelineSource,
+  StepStatus,
+} from '../../../api/v1alpha1/event-pipeline.ts';
+import { bounded, messageLimit } from '../bounded.ts';
 import { conditionsOf, type Said } from '../conditions.ts';
 import type { ObservedPipeline } from '../units.ts';
+import { brokerFailure, brokerStatus, sayBroker, sayFailure } from './broker-status.ts';
+import { fedQueues } from './parts.ts';
 
 /** The status of a pipeline. Ready: every source takes events, and every step handles them. */
 export function summarizePipeline(
@@ -13,29 +21,35 @@ export function summarizePipeline(
   now: string,
 ): EventPipelineStatus {
   const { metadata, spec } = resource;
-  const sources = spec.sources.map((source) => {
-    const found = source.http ? observed?.sources[source.name] : undefined;
-    const ready = source.http ? found?.ready === true : observed?.queues[source.name]?.running === true;
-    return { name: source.name, ready, ...(found?.url !== undefined && { url: found.url }) };
-  });
+  const sources = spec.sources.map((source) => sourceStatus(source, observed));
   const declared = spec.steps.map(({ name }) => stepStatus(name, observed?.queues[name], false));
   const left = leftovers(resource, observed, problems.length === 0);
   const queues = Object.values(observed?.queues ?? {});
+  const broker = brokerStatus(observed?.broker);
   const running = declared.filter(({ state }) => state === 'Running').length;
   const said = sayAll(problems, { observed, sources, steps: declared });
   return {
     conditions: conditionsOf(resource, said, now),
     ...(metadata.generation !== undefined && { observedGeneration: metadata.generation }),
     sources,
-    steps: [...declared, ...left].slice(0, limits.steps),
+    steps: [...declared, ...left].slice(0, maxSteps),
     stepsRunning: `${running}/${declared.length}`,
     backlog: queues.reduce((sum, { waiting }) => sum + waiting, 0),
     deadLetters: queues.reduce((sum, { dead }) => sum + dead, 0),
+    ...(broker && { broker }),
   };
 }
 
-/** What the status takes of steps, and of one message in characters: the API server refuses all of a status that has more. */
-const limits = { steps: 64, message: 4096 } as const;
+/** Steps that the status takes, those that drain included. */
+const maxSteps = 64;
+
+function sourceStatus({ name, http }: PipelineSource, observed: ObservedPipeline | undefined): SourceStatus {
+  const found = observed?.sources[name];
+  if (http) return { name, ready: found?.ready === true, ...(found?.url !== undefined && { url: found.url }) };
+  const queue = observed?.queues[name];
+  const ready = queue?.running === true && queue.breaker === 'Closed';
+  return { name, ready, ...said(queue) };
+}
 
 /** Queues that the spec does not speak of. Before the spec is accepted, they go on as before. */
 function leftovers(
@@ -44,11 +58,11 @@ function leftovers(
   accepted: boolean,
 ): StepStatus[] {
   const { applied, queues = {} } = observed ?? {};
-  const names = new Set([...steps, ...sources.filter(({ event }) => event)].map(({ name }) => name));
-  const bound = applied?.topology.queues.filter(({ bindings }) => bindings.length > 0).map(({ name }) => name) ?? [];
+  const names = new Set([...steps, ...sources.filter(({ http }) => !http)].map(({ name }) => name));
+  const fed = applied ? fedQueues(applied) : [];
   return Object.entries(queues)
     .filter(([name]) => !names.has(name))
-    .map(([name, queue]) => stepStatus(name, queue, accepted || !bound.includes(name)));
+    .map(([name, queue]) => stepStatus(name, queue, accepted || !fed.includes(name)));
 }
 
 function stepStatus(name: string, queue: QueueState | undefined, isLeft: boolean): StepStatus {
@@ -59,12 +73,17 @@ function stepStatus(name: string, queue: QueueState | undefined, isLeft: boolean
     backlog: queue?.waiting ?? 0,
     deadLetters: queue?.dead ?? 0,
     breaker: queue?.breaker ?? 'Closed',
-    ...(queue?.message !== undefined && { message: bounded(queue.message) }),
+    ...said(queue),
   };
 }
 
-const bounded = (text: string, limit: number = limits.message): string =>
-  text.length > limit ? `${text.slice(0, limit - 1)}…` : text;
+/** Why a queue waits, and since when what it had held is lost. */
+function said({ message, lostAt }: Partial<QueueState> = {}): { message?: string; lostAt?: string } {
+  const text = message ?? (lostAt !== undefined && `Its queue was gone at ${lostAt}: what it had held is lost.`);
+  return { ...(text && { message: bounded(text) }), ...(lostAt !== undefined && { lostAt }) };
+}
+
+type SourceStatus = EventPipelineStatus['sources'][number];
 
 interface Situation {
   readonly observed: ObservedPipeline | undefined;
@@ -74,16 +93,18 @@ interface Situation {
 
 function sayAll(problems: readonly Problem[], situation: Situation): Partial<Record<ConditionType, Said>> {
   const [first] = problems;
+  const broker = sayBroker(situation.observed?.broker);
   const settled: Said = { status: 'False', reason: 'Settled', message: 'Nothing is under way.' };
   if (first) {
     const meanwhile = situation.observed ? ' What ran before goes on.' : '';
     const after = `. ${errors[first.code].remedy}${meanwhile}`;
-    const message = `${bounded(problems.map(sentence).join('; '), limits.message - after.length)}${after}`;
+    const message = `${bounded(problems.map(sentence).join('; '), messageLimit - after.length)}${after}`;
     const refused: Said = { status: 'False', reason: first.code, message };
     const stalled = problems.some(({ code }) => errors[code].outcome === 'terminal');
     return {
       Accepted: refused,
       Ready: refused,
+      ...broker,
       Reconciling: stalled ? settled : { ...refused, status: 'True' },
       Stalled: stalled
         ? { ...refused, status: 'True' }
@@ -91,12 +112,13 @@ function sayAll(problems: readonly Problem[], situation: Situation): Partial<Rec
     };
   }
   const ready = sayReady(situation);
-  const failure = failureOf(situation);
+  const stalled = isStalled(situation);
   return {
     Accepted: { status: 'True', reason: 'Accepted', message: 'The resource is valid.' },
     Ready: ready,
-    Reconciling: ready.status === 'True' || failure ? settled : { ...ready, status: 'True' },
-    Stalled: failure
+    ...broker,
+    Reconciling: ready.status === 'True' || stalled ? settled : { ...ready, status: 'True' },
+    Stalled: stalled
       ? { ...ready, status: 'True' }
       : { status: 'False', reason: 'NotStalled', message: 'Nothing is in the way.' },
   };
@@ -108,16 +130,20 @@ const sentence = ({ path, message }: Problem): string => `${path}: ${message}`;
 const failureOf = ({ observed, sources }: Situation) =>
   sources.map(({ name }) => observed?.sources[name]?.failure).find((failure) => failure !== undefined);
 
+/** Of a failure of the broker, its outcome says whether it may pass by itself; a source has tried already. */
+function isStalled(situation: Situation): boolean {
+  const failure = brokerFailure(situation.observed?.broker);
+  if (failure) return errors[failure.code as ErrorCode]?.outcome === 'terminal';
+  return failureOf(situation) !== undefined;
+}
+
 function sayReady(situation: Situation): Said {
-  const { sources, steps } = situation;
-  const failure = failureOf(situation);
-  if (failure) {
-    const remedy = errors[failure.code as ErrorCode]?.remedy ?? '';
-    return { status: 'False', reason: failure.code, message: bounded(`${failure.message}. ${remedy}`.trim()) };
-  }
+  const { observed, sources, steps } = situation;
+  const failure = brokerFailure(observed?.broker) ?? failureOf(situation);
+  if (failure) return sayFailure(failure);
   const waiting = steps.find(({ state }) => state === 'Waiting');
   if (waiting) {
-    const why = waiting.message ?? 'its handler is not there';
+    const why = observed?.queues[waiting.name]?.message ?? 'its handler is not there';
     return {
       status: 'False',
       reason: 'StepWaiting',
@@ -125,13 +151,14 @@ function sayReady(situation: Situation): Said {
     };
   }
   const missing = [
-    ...sources.filter(({ ready }) => !ready).map(({ name }) => `source ${name}`),
-    ...steps
-      .filter(({ state }) => state === 'Pending')
-      .map(({ name, message }) => `step ${name}${message ? ` (${message})` : ''}`),
+    ...sources.filter(({ ready }) => !ready).map((source) => `source ${named(source)}`),
+    ...steps.filter(({ state }) => state === 'Pending').map((step) => `step ${named(step)}`),
   ];
   if (missing.length > 0) {
     return { status: 'False', reason: 'Progressing', message: bounded(`Being started: ${missing.join(', ')}.`) };
   }
   return { status: 'True', reason: 'Running', message: 'Sources take events, and every step handles them.' };
 }
+
+const named = ({ name, message }: { readonly name: string; readonly message?: string | undefined }): string =>
+  message ? `${name} (${message})` : name;

@@ -8,6 +8,12 @@ export const noon = '2030-01-01T12:00:00.000Z';
 export const later = '2030-01-01T13:00:00.000Z';
 export const alone: Neighbours = { models: [], pipelines: {} };
 
+/** Another pipeline, which emits `types`; `broker`: as brokerKey says. */
+export const on = (broker: string | undefined, ...types: string[]): Neighbours['pipelines'][string] => ({
+  emits: types,
+  broker,
+});
+
 /** The source `api`, which emits order.created; `part` goes on top. */
 export const source = (part: object = {}): object => ({
   name: 'api',
@@ -18,7 +24,7 @@ export const source = (part: object = {}): object => ({
 
 /** A step that takes order.created to `http://NAME`; `part` goes on top. */
 export const step = (name: string, part: object = {}): object => {
-  const kind = ['http', 'model', 'transform', 'fanout', 'container'].some((member) => member in part);
+  const kind = ['http', 'model', 'transform', 'fanout', 'publish', 'container'].some((member) => member in part);
   return { name, consumes: ['order.created'], ...(!kind && { http: { url: `http://${name}` } }), ...part };
 };
 
@@ -61,13 +67,16 @@ export function running(
   return { units: {}, fronts: {}, pipeline };
 }
 
-/** A plan in a few words: `queue<-types` of each queue, what consumes and listens, and what the status says. */
+/** A plan in a few words: `queue<-types` of each queue, or what it adopts, what consumes and listens, and what the status says. */
 export function brief({ pipeline, status }: PlanResult<EventPipelineStatus>): object {
   const ready = status.conditions.find(({ type }) => type === 'Ready');
-  const others = status.conditions.filter(({ type, status: value }) => type !== 'Ready' && value === 'True');
+  // What is so of the broker is left to the tests of it.
+  const others = status.conditions.filter(
+    ({ type, status: value }) => !['Ready', 'BrokerConnected', 'TopologyReady'].includes(type) && value === 'True',
+  );
   return {
     queues: pipeline?.topology.queues
-      .map(({ name, bindings }) => `${name}<-${bindings.map(({ type }) => type).join('+')}`)
+      .map(({ name, bindings, adopts = '' }) => `${name}<-${bindings.map(({ type }) => type).join('+')}${adopts}`)
       .join(' '),
     consumers: pipeline?.consumers.map(({ name }) => name).join(' '),
     sources: pipeline?.sources.map(({ name }) => name).join(' '),

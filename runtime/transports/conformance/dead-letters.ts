@@ -48,6 +48,18 @@ export function deadLetters(bench: Bench): void {
       await depthIs('a', {});
     });
 
+    it('go to the queue of another step, where one is named, and stay where there is none', async () => {
+      await bury('a', '1', '2');
+      await depthIs('b', { ready: 2 });
+      await visitDead('a', (message) => (message.id === '1' ? { replay: message, to: 'b' } : 'keep'));
+      await depthIs('b', { ready: 3 });
+      await depthIs('a', { dead: 1 });
+      await expect(visitDead('a', (message) => ({ replay: message, to: 'nowhere' }))).rejects.toMatchObject({
+        code: expect.stringMatching(/^(BrokerUnavailable|PublishUnroutable)$/) as string,
+      });
+      expect(await deadIds('a')).toEqual(['2']);
+    });
+
     it('that die during a visit are not part of it', async () => {
       await bury('a', '1', '2', '3');
       const inbox = await consume('a', 10);

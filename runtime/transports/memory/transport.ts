@@ -136,14 +136,23 @@ export class MemoryTransport implements Transport {
       const fate = await visit(letter.message);
       this.#assertOpen();
       if (fate === 'keep' || fate === 'stop') return fate;
+      const target = fate === 'drop' ? undefined : this.#replayTarget(queue, fate.to);
       queue.dead.delete(letter.place);
       this.#budget.held -= letter.bytes;
-      if (fate !== 'drop') this.#put(queue, fate.replay, bytesOf(fate.replay));
+      if (fate !== 'drop' && target) this.#put(target, fate.replay, bytesOf(fate.replay));
       return fate;
     } finally {
       delete letter.visit;
       resolve();
     }
+  }
+
+  /** @throws LevadaError BrokerUnavailable */
+  #replayTarget(queue: MemoryQueue, to: string | undefined): MemoryQueue {
+    const { pipeline } = queue.name;
+    const target = to === undefined ? queue : this.#exchange.find({ pipeline, queue: to });
+    if (target) return target;
+    throw new LevadaError('BrokerUnavailable', { detail: `there is no queue ${to ?? ''} of ${pipeline}` });
   }
 
   #delivery(queue: MemoryQueue, hand: Hand, copy: Copy): Delivery {

@@ -7,8 +7,8 @@ export interface DeadVisit {
   readonly queue: string;
   readonly step: string;
   readonly visit: (message: Message) => DeadLetterFate | Promise<DeadLetterFate>;
-  /** Resolves when the message is back in its step's queue. */
-  readonly replay: (message: Message) => Promise<void>;
+  /** Resolves when the message is in the queue of its step, or of `to`. */
+  readonly replay: (message: Message, to?: string) => Promise<void>;
 }
 
 /**
@@ -26,12 +26,23 @@ export async function visitDeadQueue(channel: Channel, { queue, step, visit, rep
       const fate = await visit(decodeDead(found, step));
       if (fate === 'stop') break;
       if (fate === 'keep') continue;
-      if (fate !== 'drop') await replay(fate.replay);
+      if (fate !== 'drop') await replay(fate.replay, fate.to);
       kept.pop();
       channel.ack(found);
     }
   } finally {
+    const others = kept.length === 0 ? undefined : await channel.checkQueue(queue).catch(() => undefined);
     // Each by itself: one frame for all would also name those that are acknowledged.
     for (const message of kept) channel.nack(message, false, true);
+    if (others) await areBack(channel, queue, others.messageCount + kept.length);
+  }
+}
+
+/** The broker takes them back in its own time: who looks next must find them. Others may hold some, so it has an end. */
+async function areBack(channel: Channel, queue: string, count: number): Promise<void> {
+  for (let look = 0; look < 100; look++) {
+    const found = await channel.checkQueue(queue).catch(() => undefined); // the channel has ended: they are back by that
+    if (!found || found.messageCount >= count) return;
+    await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -212,7 +212,7 @@ export class RabbitTransport implements Transport {
               throw error;
             }
           },
-          replay: (message) => this.#sendTo(retryExchange, name, message),
+          replay: (message, to) => this.#replay(name, message, to),
         }),
       );
     } catch (error) {
@@ -315,6 +315,15 @@ export class RabbitTransport implements Transport {
       end();
       throw error;
     }
+  }
+
+  /** The exchange would keep what it cannot deliver: a queue that is not there must be noticed here. */
+  async #replay(name: QueueName, message: Message, to = name.queue): Promise<void> {
+    const { pipeline } = name;
+    if (!this.#placements.get(pipeline)?.queues[to]) {
+      throw new LevadaError('BrokerUnavailable', { detail: `there is no queue ${to} of ${pipeline}` });
+    }
+    await this.#sendTo(retryExchange, { pipeline, queue: to }, message);
   }
 
   async #sendTo(exchange: string, name: QueueName, message: Message, delayLeftMs = 0): Promise<void> {
