@@ -211,10 +211,12 @@ export class RabbitBroker {
       const exchange = exchangeName(source);
       await this.#link.use(exchange, (channel) => channel.assertExchange(exchange, 'topic', { durable: true }));
     }
-    for (const [name, { queue, bindings, byPolicy }] of Object.entries(wanted)) {
+    for (const [name, { queue, byPolicy }] of Object.entries(wanted)) {
       const declared = workQueue(pipeline, queue, topology.settings ?? {}, byPolicy);
-      await this.#link.use(name, (channel) => declareFor(channel, pipeline, queue, declared, bindings));
+      await this.#link.use(name, (channel) => declareFor(channel, pipeline, queue, declared));
     }
+    // All are there before any is bound: making one takes long, and what comes meanwhile would be in both.
+    for (const [name, entry] of Object.entries(wanted)) await this.#bind(pipeline, name, entry, before);
     const settled: Record<string, RecordedQueue> = { ...wanted };
     for (const [name, old] of Object.entries(before)) {
       const now = wanted[name] ?? nothing;
@@ -225,6 +227,33 @@ export class RabbitBroker {
       }
     }
     await this.#write(known, settled);
+  }
+
+  /**
+   * Binds a queue, and unbinds those that it takes the place of right after, binding by binding. What comes in the moment
+   * between is in both, under one id: the other order would lose it.
+   */
+  async #bind(
+    pipeline: string,
+    name: string,
+    { queue, bindings }: RecordedQueue,
+    before: PipelineRecord,
+  ): Promise<void> {
+    const replaced = Object.keys(before).filter((other) => other !== name && before[other]?.queue === queue);
+    const there = await Promise.all(replaced.map(async (other) => ((await this.#exists(other)) ? [other] : [])));
+    const old = there.flat();
+    await this.#link.use(name, async (channel) => {
+      const move = (exchange: string, key: string, from: readonly string[]) =>
+        Promise.all([
+          channel.bindQueue(name, exchange, key),
+          ...from.map((other) => channel.unbindQueue(other, exchange, key)),
+        ]);
+      for (const binding of bindings) {
+        const bound = old.filter((other) => has(before[other]?.bindings ?? [], binding));
+        await move(exchangeName(binding.pipeline), binding.type, bound);
+      }
+      await move(retryExchange, retryKey(pipeline, queue), old);
+    });
   }
 
   /** Records of the queues that the topology asks for, by name in the broker. */
@@ -353,19 +382,10 @@ function together(before: PipelineRecord, wanted: PipelineRecord): PipelineRecor
   return { ...before, ...Object.fromEntries(merged) };
 }
 
-/** One queue with its dead letters and all its bindings. */
-async function declareFor(
-  channel: Channel,
-  pipeline: string,
-  queue: string,
-  declared: DeclaredQueue,
-  bindings: readonly Binding[],
-): Promise<void> {
-  const key = retryKey(pipeline, queue);
-  await declare(channel, deadQueue(pipeline, queue), { key });
+/** One queue with its dead letters, without the bindings of the queue. */
+async function declareFor(channel: Channel, pipeline: string, queue: string, declared: DeclaredQueue): Promise<void> {
+  await declare(channel, deadQueue(pipeline, queue), { key: retryKey(pipeline, queue) });
   await declare(channel, declared);
-  await channel.bindQueue(declared.name, retryExchange, key);
-  for (const { pipeline: from, type } of bindings) await channel.bindQueue(declared.name, exchangeName(from), type);
 }
 
 function placementOf({ topology: { pipeline, queues }, record }: Known): Placement {

@@ -45,7 +45,8 @@ export function connectionFailure(error: unknown, broker: string): LevadaError {
   const code = replyCode(error) ?? Number(/^Handshake terminated by server: (\d+)/.exec(text)?.[1]);
   // amqplib does not tell why the broker has closed it instead of opening the vhost.
   const vhost = /^Expected ConnectionOpenOk; got <ConnectionClose/.test(text);
-  const refused = vhost || code === codes.accessRefused || code === codes.notAllowed || /^Handshake terminated/.test(text);
+  const refused =
+    vhost || code === codes.accessRefused || code === codes.notAllowed || /^Handshake terminated/.test(text);
   const certificate = /certificate|self-signed|ssl|tls/i.test(text);
   const words = vhost ? 'there is no such vhost, or the user may not use it' : brokersWords(error);
   const detail = `${broker}: ${words || (error as NodeJS.ErrnoException).code || 'no reason given'}`;

@@ -83,6 +83,8 @@ export class Subscription {
   use(sources: readonly PlacedSource[]): void {
     if (JSON.stringify(sources) === JSON.stringify(this.#sources)) return;
     this.#sources = sources;
+    // One that it replaces may have been removed before this was told.
+    if (!sources.some(({ name }) => name === this.#missing)) this.#missing = undefined;
     this.#balance();
   }
 
