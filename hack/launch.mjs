@@ -14,6 +14,8 @@ const stamp = join(root, 'node_modules/.levada-installed');
 const steps = {
   start: [['hack/start.ts']],
   test: [['hack/test.ts']],
+  prove: [['hack/prove.ts']],
+  rabbitmq: [['hack/rabbitmq.ts']],
 };
 
 function run(command, args, options = {}) {

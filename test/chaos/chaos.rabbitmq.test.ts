@@ -1,22 +1,16 @@
 /** A minute of faults on each version; `npm run prove -- rabbitmq` takes five. */
-import { expect, test } from 'vitest';
-import { missingRabbit, rabbitVersions } from '../../hack/rabbitmq.ts';
+import { expect } from 'vitest';
+import { testEachVersion } from '../support/rabbitmq.ts';
 import { chaos } from './rabbitmq.ts';
 
 const seed = Number(process.env['LEVADA_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const seconds = Number(process.env['LEVADA_CHAOS_SECONDS'] ?? 60);
 
-test.each(rabbitVersions)(
-  'RabbitMQ %s: nothing is lost while everything fails',
-  { timeout: 900_000 },
-  async (version) => {
-    const missing = await missingRabbit(version);
-    if (missing !== undefined) throw new Error(missing);
-    const report = await chaos({ version, seconds, seed, perSecond: 100, log: (text) => console.log(text) });
-    console.log(JSON.stringify({ ...report, lost: report.lost.length }));
-    expect(report.accepted).toBeGreaterThan(seconds * 20);
-    expect(report.lost).toEqual([]);
-    expect(report.repeated).toBeLessThanOrEqual(report.repeatedAtMost);
-    expect(Object.keys(report.faults).sort()).toEqual(['cut', 'kill', 'restart', 'silence']);
-  },
-);
+testEachVersion('nothing is lost while everything fails', { timeout: 900_000 }, async (version) => {
+  const report = await chaos({ version, seconds, seed, perSecond: 100, log: (text) => console.log(text) });
+  console.log(JSON.stringify({ ...report, lost: report.lost.length }));
+  expect(report.accepted).toBeGreaterThan(seconds * 20);
+  expect(report.lost).toEqual([]);
+  expect(report.repeated).toBeLessThanOrEqual(report.repeatedAtMost);
+  expect(Object.keys(report.faults).sort()).toEqual(['cut', 'kill', 'restart', 'silence']);
+});

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
-import { describe, inject } from 'vitest';
+import { describe, inject, it } from 'vitest';
 import { type RabbitSettings, settingsFromUri } from '../../brokers/rabbitmq/settings.ts';
+import { type RabbitVersion, rabbitVersions } from '../../hack/rabbitmq.ts';
 
 /** A broker that tests share: names of what they make there are their own. */
 export interface TestBroker {
@@ -50,4 +51,18 @@ export async function freshVhost({
   await put(`vhosts/${name}`, {});
   await put(`permissions/${name}/${username}`, { configure: '.*', write: '.*', read: '.*' });
   return `amqp://${username}:${password}@${host}:${port}/${name}`;
+}
+
+/** A test for each version, which starts brokers of its own: skipped, with the reason, where they cannot be had. */
+export function testEachVersion(
+  title: string,
+  options: { readonly timeout: number },
+  run: (version: RabbitVersion) => Promise<void>,
+): void {
+  for (const { name, missing } of inject('rabbitmq')) {
+    if (!rabbitVersions.includes(name as RabbitVersion)) continue; // a broker that is given cannot be killed
+    const test = missing === undefined ? it : it.skip;
+    const why = missing === undefined ? '' : ` (skipped: ${missing})`;
+    test(`RabbitMQ ${name}: ${title}${why}`, options, () => run(name as RabbitVersion));
+  }
 }
