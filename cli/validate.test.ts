@@ -12,7 +12,7 @@ beforeAll(async () => {
     `apiVersion: levada.dev/v1alpha1\nkind: ModelDeployment\nmetadata: { name: ${name} }\nspec:\n`;
   await writeFile(
     join(folder, 'good.yaml'),
-    `${head('good')}  versions: [{ name: v1, uri: file:///m }]\n---\nkind: Secret\napiVersion: v1\nmetadata: { name: db }\n`,
+    `${head('good')}  versions: [{ name: v1, uri: file:///m }]\n---\nkind: ConfigMap\napiVersion: v1\nmetadata: { name: db }\n`,
   );
   await writeFile(join(folder, 'bad.yaml'), `${head('no')}  versions:\n  - { name: v1, ury: file:///m }\n`);
 });
@@ -22,7 +22,7 @@ describe('levada validate', () => {
   it('says that all is well, and what it left out', async () => {
     expect(await run(validateCommand(), join(folder, 'good.yaml'))).toEqual({
       stdout: '1 resource is valid\n',
-      stderr: `${folder}/good.yaml: ignored: v1 Secret db (not a levada.dev kind)\n`,
+      stderr: `${folder}/good.yaml: ignored: v1 ConfigMap db (not a levada.dev kind)\n`,
       exitCode: 0,
     });
   });
@@ -47,7 +47,7 @@ describe('levada validate', () => {
       valid: true,
       resources: [{ kind: 'ModelDeployment', name: 'default/good', file, line: 1 }],
       problems: [],
-      notes: [`${file}: ignored: v1 Secret db (not a levada.dev kind)`],
+      notes: [`${file}: ignored: v1 ConfigMap db (not a levada.dev kind)`],
     });
     const bad = await run(validateCommand(), '-o', 'json', join(folder, 'bad.yaml'));
     expect(JSON.parse(bad.stdout)).toMatchObject({

@@ -138,7 +138,7 @@ export class RabbitBroker {
       }
       // A binding or an exchange cannot be asked for: making it again tells nothing, and costs little.
       this.#commonFor = undefined;
-      await this.#trying(pipeline, () => this.#make(known));
+      await this.#trying(pipeline, () => this.#make(known, true));
       await this.#write(known, known.record, missing);
       return missing;
     });
@@ -191,7 +191,7 @@ export class RabbitBroker {
     return made;
   }
 
-  async #make(known: Known): Promise<void> {
+  async #make(known: Known, again = false): Promise<void> {
     const { topology } = known;
     const { pipeline } = topology;
     const connection = await this.#link.ready(5_000);
@@ -199,7 +199,7 @@ export class RabbitBroker {
       await this.#link.use('what all pipelines share', declareCommon);
       this.#commonFor = connection;
     }
-    const wanted = await this.#wanted(known);
+    const wanted = await this.#wanted(known, again);
     // First it is written down, then made: whoever comes next knows of everything that there may be.
     const before = known.record;
     await this.#write(known, together(before, wanted));
@@ -256,12 +256,16 @@ export class RabbitBroker {
     });
   }
 
-  /** Records of the queues that the topology asks for, by name in the broker. */
-  async #wanted(known: Known): Promise<Record<string, RecordedQueue>> {
+  /**
+   * Records of the queues that the topology asks for, by name in the broker.
+   *
+   * @param again whether it was asked before: a user who could not use policies then is not asked for all the time
+   */
+  async #wanted(known: Known, again: boolean): Promise<Record<string, RecordedQueue>> {
     const { pipeline, queues, settings = {} } = known.topology;
     const entry = ({ name: queue, bindings }: QueueSpec, byPolicy: boolean) =>
       [workQueue(pipeline, queue, settings, byPolicy).name, { queue, bindings, byPolicy }] as const;
-    known.byPolicy = await this.#canUsePolicies(known);
+    if (!again || known.byPolicy) known.byPolicy = await this.#canUsePolicies(known);
     return Object.fromEntries(queues.map((spec) => entry(spec, known.byPolicy)));
   }
 
@@ -269,13 +273,17 @@ export class RabbitBroker {
   async #canUsePolicies({ topology: { pipeline, queues, settings = {} } }: Known): Promise<boolean> {
     if (!this.#policies || queues.length === 0) return false;
     const definition = policyOf(settings);
-    for (const { name: queue } of queues) {
-      const declared = workQueue(pipeline, queue, settings, true);
-      if (!(await this.#policies.put(declared.name, definition))) return false;
+    const policies = this.#policies;
+    const all = queues.map(({ name: queue }) => workQueue(pipeline, queue, settings, true));
+    for (const declared of all) {
+      if (!(await policies.put(declared.name, definition))) return false;
       // What is asked of a policy can be seen only in a queue: it is made, without a binding so far.
       await this.#link.use(declared.name, (channel) => declare(channel, declared));
-      if (await this.#policies.rules(declared.name, definition)) continue;
-      this.#options.log?.(`another policy rules ${declared.name}: settings are arguments of the queues instead`);
+    }
+    const rule = await Promise.all(all.map(({ name }) => policies.rules(name, definition)));
+    const other = all[rule.indexOf(false)];
+    if (other) {
+      this.#options.log?.(`another policy rules ${other.name}: settings are arguments of the queues instead`);
       return false;
     }
     return true;

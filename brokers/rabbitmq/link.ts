@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import { channelFailure, connectionFailure } from './failure.ts';
@@ -156,12 +157,27 @@ export class Link {
 
   #connect(): Promise<ChannelModel> {
     const { host: hostname, port, tls, vhost, username, password, ca, cert, key } = this.#settings;
-    const where = { protocol: tls ? 'amqps' : 'amqp', hostname, port, vhost, username, password, heartbeat };
+    const where = {
+      protocol: tls ? 'amqps' : 'amqp',
+      hostname,
+      port,
+      // The client decodes it.
+      vhost: encodeURIComponent(vhost),
+      username,
+      password,
+      heartbeat,
+    };
     return connect(where, {
       timeout: connectTimeoutMs,
       noDelay: true,
       clientProperties: { connection_name: this.#options.name },
-      ...(tls && { servername: hostname, ca: ca === undefined ? undefined : [ca], cert, key }),
+      ...(tls && {
+        // Addresses are no names (RFC 6066).
+        ...(isIP(hostname) === 0 && { servername: hostname }),
+        ca: ca === undefined ? undefined : [ca],
+        cert,
+        key,
+      }),
     });
   }
 

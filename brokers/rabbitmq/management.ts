@@ -2,9 +2,14 @@ import { LevadaError, messageOf } from '../../api/errors.ts';
 import { type RabbitSettings, shownBroker } from './settings.ts';
 
 const timeoutMs = 5_000;
-/** The management database lags behind. */
-const verifyAttempts = 20;
+/** The management database lags behind, by five seconds and more. */
+const verifyAttempts = 48;
 const verifyEveryMs = 250;
+
+interface Ruling {
+  readonly policy?: unknown;
+  readonly effective_policy_definition?: Readonly<Record<string, unknown>>;
+}
 
 /** Above what people write by hand, so that a pattern for everything does not win. */
 const priority = 1_000;
@@ -33,16 +38,21 @@ export class Policies {
   /** Whether the policy is what rules the queue: another one may match as well, and only one is applied. */
   async rules(queue: string, definition: Readonly<Record<string, number>>): Promise<boolean> {
     for (let attempt = 0; attempt < verifyAttempts; attempt++) {
-      const { code, body } = await this.#ask('GET', `queues/${this.#vhost}/${encodeURIComponent(queue)}`);
-      const { policy, effective_policy_definition: effective } = (body ?? {}) as {
-        policy?: unknown;
-        effective_policy_definition?: Record<string, unknown>;
-      };
+      const { policy, effective_policy_definition: effective, fresh } = await this.#ruling(queue);
       const same = Object.entries(definition).every(([key, value]) => effective?.[key] === value);
-      if (code === 200 && policy === queue && same) return true;
+      if (policy === queue && same) return true;
+      if (fresh && policy !== undefined && policy !== queue) return false;
       await new Promise((resolve) => setTimeout(resolve, verifyEveryMs));
     }
     return false;
+  }
+
+  /** Without statistics the answer is of now, from 3.12 on; before, it has no policy, and that of statistics lags behind. */
+  async #ruling(queue: string): Promise<Ruling & { fresh: boolean }> {
+    const path = `queues/${this.#vhost}/${encodeURIComponent(queue)}`;
+    const { body } = await this.#ask('GET', `${path}?disable_stats=true&enable_queue_totals=true`);
+    if (body && Object.hasOwn(body, 'policy')) return { ...(body as Ruling), fresh: true };
+    return { ...(((await this.#ask('GET', path)).body ?? {}) as Ruling), fresh: false };
   }
 
   /** @throws LevadaError BrokerUnavailable */

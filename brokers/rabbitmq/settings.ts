@@ -41,8 +41,7 @@ const uriAllowed =
   'amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://…, nothing behind it, and @ / ? # % inside of a part as %40 %2F %3F %23 %25';
 
 /**
- * Settings by an AMQP URI: without a path the vhost is `/`, and `…/` is the vhost whose name is empty, as the AMQP URI
- * specification says. Without user and password it is `guest` with its password.
+ * Settings by an AMQP URI. Without a name the vhost is `/`; without user and password it is `guest` with its password.
  *
  * @param where where it was said, for errors; the URI itself is never shown
  * @throws LevadaError SecretInvalid
@@ -168,6 +167,8 @@ function portOf(text: string, wrong: Wrong): number {
 }
 
 function vhostOf(text: string, wrong: Wrong): string {
+  // `amqp://HOST/`: by the letter of the AMQP URI specification a vhost without a name, to every client the default one.
+  if (text === '') return '/';
   if (Buffer.byteLength(text) <= maxVhostBytes && text.isWellFormed()) return text;
   throw wrong(`vhost: allowed: at most ${maxVhostBytes} bytes of UTF-8`);
 }

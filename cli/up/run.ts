@@ -212,6 +212,7 @@ export class UpRun {
     for (const note of loaded.notes) if (!this.#notes.has(note)) this.#reporter.line(note);
     this.#notes = new Set(loaded.notes);
     for (const key of this.#store.replace(loaded.resources.map(({ resource }) => resource))) this.#queue.add(key);
+    await this.#pipelines.reread();
     if (!moved) return;
     this.#models.remount();
     this.#reporter.line('mounts have changed: processes that start from now on use them');

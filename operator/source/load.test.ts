@@ -12,7 +12,7 @@ afterEach(() => rm(folder, { recursive: true }));
 
 const iris = (name: string, more = '') =>
   `apiVersion: levada.dev/v1alpha1\nkind: ModelDeployment\nmetadata: { name: ${name} }\nspec:\n  versions: [{ name: v1, uri: file:///models/1 }]\n${more}`;
-const secret = 'apiVersion: v1\nkind: Secret\nmetadata: { name: db }\n';
+const foreign = 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: db }\n';
 
 async function write(files: Record<string, string | Uint8Array>): Promise<void> {
   for (const [name, content] of Object.entries(files)) {
@@ -33,7 +33,7 @@ describe('loadPaths', () => {
     const json = JSON.stringify({ ...{ apiVersion: 'levada.dev/v1alpha1', kind: 'ModelDeployment' }, metadata: { name: 'c' }, spec: { versions: [{ name: 'v1', uri: 'file:///c' }] } }); // biome-ignore format: one line
     await write({
       'b.yml': iris('b'),
-      'a.yaml': `# c\n---\n${secret}---\n${iris('a')}`,
+      'a.yaml': `# c\n---\n${foreign}---\n${iris('a')}`,
       'c.json': json,
       'd.txt': '{',
       'sub/e.yaml': '{',
@@ -45,7 +45,7 @@ describe('loadPaths', () => {
       ['b', shown('b.yml'), 1],
       ['c', shown('c.json'), 1],
     ]);
-    expect(loaded.notes).toEqual([`${shown('a.yaml')}: ignored: v1 Secret db (not a levada.dev kind)`]);
+    expect(loaded.notes).toEqual([`${shown('a.yaml')}: ignored: v1 ConfigMap db (not a levada.dev kind)`]);
     expect(loaded.files).toEqual(['', 'a.yaml', 'b.yml', 'c.json'].map((name) => join(folder, name)));
   });
 
@@ -95,13 +95,13 @@ describe('loadPaths', () => {
       expect.stringMatching(
         /^three\/levada.local.yaml:1:19 mounts.models: found the key "models"; allowed: .* \(InvalidValue\)$/,
       ),
-      'three/levada.local.yaml:2:1 service: unknown field `service`; allowed: mounts, services, hosts (did you mean services?) (UnknownField)',
+      'three/levada.local.yaml:2:1 service: unknown field `service`; allowed: mounts, services, hosts, secrets (did you mean services?) (UnknownField)',
     ]);
   });
 
   it('reports every problem of every file at once, by file and place', async () => {
     await write({
-      'a.yaml': `${iris('A', '  replicas: yes\n  serv: v1\n')}---\n${secret}---\nkind: Foo\n`,
+      'a.yaml': `${iris('A', '  replicas: yes\n  serv: v1\n')}---\n${foreign}---\nkind: Foo\n`,
       'b.yaml': `${iris('b')}---\na: [1\n---\n${iris('c', '  replicas: 1\n  replicas: 2\n')}`,
     });
     expect(lines(await load('', 'nowhere'))).toEqual([
@@ -124,7 +124,7 @@ describe('loadPaths', () => {
     ],
     [
       'files without a resource',
-      { 'a.yaml': secret },
+      { 'a.yaml': foreign },
       ['a.yaml'],
       ['a.yaml:0:0 : a.yaml: holds no levada.dev resource (FileNotFound)'],
     ],

@@ -1,6 +1,6 @@
 import { open, readdir, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve } from 'node:path';
-import { messageOf, type Problem, problem } from '../../api/errors.ts';
+import { type Problem, problem } from '../../api/errors.ts';
 import { member } from '../../api/rules.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
 import {
@@ -12,6 +12,7 @@ import {
   parseLocal,
 } from './local.ts';
 import { checkSet, isForeign, parseResource, servicesOf } from './parse.ts';
+import { reasonOf } from './reason.ts';
 import { isSecret, readSecret, type Secrets } from './secrets.ts';
 import { type Document, type Position, readYaml } from './yaml.ts';
 
@@ -34,11 +35,11 @@ export interface Loaded {
   readonly resources: readonly LoadedResource[];
   readonly local: LocalSettings;
   readonly problems: readonly FileProblem[];
-  /** Of manifests and of local files. */
+  /** Decoded values of manifests and of local files, which win. */
   readonly secrets: Secrets;
   /** What was left out, a line each. */
   readonly notes: readonly string[];
-  /** What to watch, absolute: the files that were read, and the folders that were named. */
+  /** What to watch, absolute: the files that were read, or could not be, and the folders that were named. */
   readonly files: readonly string[];
 }
 
@@ -52,6 +53,8 @@ interface Loading {
   readonly notes: string[];
   /** Absolute paths, so that a file that is named twice is read once. */
   readonly files: Set<string>;
+  /** Absolute paths of files that values of Secrets are in. */
+  readonly valueFiles: Set<string>;
   readonly secrets: Map<string, { values: Readonly<Record<string, string>>; file: string }>;
   local: LocalSettings;
   readonly locals: Array<{ local: LocalSettings; file: string; document: Document }>;
@@ -64,6 +67,7 @@ export async function loadPaths(paths: readonly string[]): Promise<Loaded> {
     problems: [],
     notes: [],
     files: new Set(),
+    valueFiles: new Set(),
     secrets: new Map(),
     local: noLocalSettings,
     locals: [],
@@ -79,7 +83,7 @@ export async function loadPaths(paths: readonly string[]): Promise<Loaded> {
     loading.problems.push(...paths.map(nothing));
   }
   const { local, notes } = loading;
-  const files = [...loading.files];
+  const files = [...new Set([...loading.files, ...loading.valueFiles])];
   const resources = loading.found.map(({ resource, file, line, locate }) => ({ resource, file, line, locate }));
   const secrets: Secrets = new Map([
     ...[...loading.secrets].map(([name, { values }]) => [name, values] as const),
@@ -154,13 +158,15 @@ async function loadFile(path: string, loading: Loading): Promise<void> {
 }
 
 function takeSecret(document: Document, file: string, loading: Loading): void {
-  const { name, values, problems } = readSecret(document.value);
-  const other = loading.secrets.get(name);
-  const twice = other
-    ? [problem('DuplicateName', 'metadata.name', { found: `Secret ${name}, also in ${other.file}` })]
-    : [];
-  loading.secrets.set(name, { values, file });
-  loading.problems.push(...[...problems, ...twice].map((one) => ({ ...one, file, ...document.locate(one) })));
+  const { name, values, binary, problems } = readSecret(document.value);
+  const all = [...problems];
+  if (name !== undefined) {
+    const other = loading.secrets.get(name);
+    if (other) all.push(problem('DuplicateName', 'metadata.name', { found: `Secret ${name} (also in ${other.file})` }));
+    else loading.secrets.set(name, { values, file });
+    for (const key of binary) loading.notes.push(`${file}: ignored: ${key} of the Secret ${name}, which is not text`);
+  }
+  loading.problems.push(...all.map((one) => ({ ...one, file, ...document.locate(one) })));
 }
 
 async function loadLocal(path: string, loading: Loading): Promise<void> {
@@ -168,7 +174,7 @@ async function loadLocal(path: string, loading: Loading): Promise<void> {
   const file = shown(path);
   for (const document of await readDocuments(path, loading)) {
     const { local, problems, files } = parseLocal(document.value, dirname(path), document.sourceOf);
-    for (const one of files) loading.files.add(one);
+    for (const one of files) loading.valueFiles.add(one);
     const merged = mergeLocal(loading.local, local ?? noLocalSettings);
     loading.local = merged.local;
     if (local) loading.locals.push({ local, file, document });
@@ -227,18 +233,6 @@ async function readAtMost(path: string, limit: number): Promise<Uint8Array> {
 function fileProblem(path: string, detail: string): FileProblem {
   const file = shown(path);
   return { ...problem('FileNotFound', '', { path: file, detail }), file, line: 0, column: 0 };
-}
-
-/** What a system error means, for those that a wrong path gives. */
-function reasonOf(error: unknown): string {
-  const reasons: Record<string, string> = {
-    ENOENT: 'no such file or folder',
-    ENOTDIR: 'a part of the path is not a folder',
-    EACCES: 'may not be read (permissions)',
-    EISDIR: 'a folder, where a file is wanted',
-    ELOOP: 'symbolic links in a circle',
-  };
-  return reasons[(error as NodeJS.ErrnoException).code ?? ''] ?? messageOf(error);
 }
 
 const shown = (path: string): string => relative(process.cwd(), path) || '.';

@@ -13,6 +13,7 @@ describe('parseLocal', () => {
     expect(parse({ mounts })).toEqual({
       local: settings({ mounts: { '/models/iris': resolve(here, 'models'), '/': resolve('root'), '/abs': '/srv' } }),
       problems: [],
+      files: [],
     });
     expect(parse({}).local).toEqual(noLocalSettings);
   });
@@ -41,6 +42,7 @@ describe('parseLocal', () => {
         hosts: { 'api.example.com': 'https://staging.example.com', stock: 'http://[::1]', b: 'http://localhost:1' },
       }),
       problems: [],
+      files: [],
     });
   });
 
@@ -48,7 +50,7 @@ describe('parseLocal', () => {
     [
       'unknown fields',
       { mount: {} },
-      'mount: unknown field `mount`; allowed: mounts, services, hosts (did you mean mounts?)',
+      'mount: unknown field `mount`; allowed: mounts, services, hosts, secrets (did you mean mounts?)',
     ],
     ['other types', { mounts: [] }, 'mounts: found an empty list; allowed: a map'],
     ['a place that is no text', { mounts: { '/a': 1 } }, 'mounts[/a]: found 1; allowed: a string'],

@@ -6,7 +6,7 @@ import { LevadaError, type Problem, problem } from '../../api/errors.ts';
 import { formatPath } from '../../api/path.ts';
 import { member, show } from '../../api/rules.ts';
 import { checkSchema, type SourceOf } from './schema.ts';
-import { localSecrets, readLocalSecrets } from './secrets.ts';
+import { localSecrets, readLocalSecrets, withoutSecrets } from './secrets.ts';
 
 /** Name of the file beside resources that says what only a laptop needs. */
 export const localFileName = 'levada.local.yaml';
@@ -102,7 +102,12 @@ export const localFile = z
   })
   .describe('What only a laptop needs.');
 
-/** The settings of one local file, with the paths made absolute. */
+/**
+ * The settings of one local file, with the paths made absolute.
+ *
+ * @param environment what `{ env: NAME }` refers to
+ * @returns beside them the files that values of Secrets are in, absolute
+ */
 export function parseLocal(
   value: unknown,
   folder: string,
@@ -112,7 +117,7 @@ export function parseLocal(
   const { data, problems } = checkSchema(localFile, value, sourceOf);
   const secrets = readLocalSecrets(data?.secrets ?? {}, folder, environment);
   const { files } = secrets;
-  const all = [...problems, ...checkPrograms(data), ...checkHosts(value), ...secrets.problems];
+  const all = [...withoutSecrets(problems, value), ...checkPrograms(data), ...checkHosts(value), ...secrets.problems];
   if (!data || all.length > 0) return { problems: all, files };
   const mounts = Object.entries(data.mounts).map(([pod, here]) => [pod, resolve(folder, here)] as const);
   const services = Object.entries(data.services).map(([name, service]) => [name, serviceOf(service, folder)] as const);

@@ -11,6 +11,7 @@ import {
   wrappedOrLiteralPattern,
   wrappedPattern,
 } from '../../api/v1alpha1/event-pipeline-rules.ts';
+import { secretKeyPattern, secretNamePattern } from './secrets.ts';
 
 /** The text of the unquoted scalar at a path, where the value comes from a file: `yes` where the value is `true`. */
 export type SourceOf = (path: Path) => string | undefined;
@@ -92,6 +93,8 @@ const patternNames: Record<string, string> = {
   [String(wrappedPattern)]: 'an expression inside {% … %}',
   [String(literalPattern)]: 'a name without {%: it is no expression',
   [String(wrappedOrLiteralPattern)]: 'an expression inside {% … %} as a whole, or text without {%',
+  [String(secretNamePattern)]: 'NAME or NAMESPACE/NAME, of lower-case letters, digits, - and .',
+  [String(secretKeyPattern)]: 'letters, digits, -, _ and ., at most 253',
   [String(urlPattern)]: 'an http or https URL without user, password and fragment, its odd characters escaped',
 };
 
@@ -148,10 +151,20 @@ const fieldAt = (schema: Schema, path: Path): Schema =>
 const fieldsOf = (schema: Schema): string[] => Object.keys((schema._zod.def as { shape?: object }).shape ?? {});
 
 function childOf(schema: Schema, key: string | number): Schema {
-  const def = schema._zod.def as { shape?: Record<string | number, Schema>; element?: Schema; valueType?: Schema };
-  const child = def.shape?.[key] ?? def.element ?? def.valueType;
+  const child = findChild(schema, key);
   if (!child) throw new TypeError(`a schema of type ${schema._zod.def.type} has no field ${key}`);
   return child;
+}
+
+function findChild(schema: Schema, key: string | number): Schema | undefined {
+  const { shape, element, valueType, options } = schema._zod.def as {
+    shape?: Record<string | number, Schema>;
+    element?: Schema;
+    valueType?: Schema;
+    options?: readonly Schema[];
+  };
+  const ofOption = () => options?.map((option) => findChild(unwrap(option), key)).find((child) => child !== undefined);
+  return shape?.[key] ?? element ?? valueType ?? ofOption();
 }
 
 /** The schema inside optional(), default() and prefault(). */

@@ -10,7 +10,8 @@ import { compileExpression, type Expression, expectType } from '../../api/langua
 import { show } from '../../api/rules.ts';
 import { attributesOf, type Event, type Message } from '../events/message.ts';
 import { readEvent } from '../events/parse.ts';
-import { childSpan, type RandomBytes, type Trace } from '../events/trace.ts';
+import { inSpan } from '../events/spans.ts';
+import type { RandomBytes, Trace } from '../events/trace.ts';
 import { makeStep } from '../steps/registry.ts';
 import type { Emitted, Step, StepEnvironment } from '../steps/step.ts';
 
@@ -76,15 +77,24 @@ export class Handler {
    */
   async run(event: Event, key: string, now: Date, random: RandomBytes, signal: AbortSignal): Promise<Message[]> {
     const { message } = event;
-    const trace = childSpan(message.extensions, random);
-    const emitted = await this.#step.run(event, {
-      attempt: message.delivery.attempt,
-      emits: this.config.emits.map(({ type }) => type),
-      idempotencyKey: headerText(`${this.config.name}:${key}`),
-      ...trace,
-      signal,
+    const { id, extensions, delivery } = message;
+    const { pipeline, name, emits } = this.config;
+    const attributes = {
+      'messaging.operation.type': 'process',
+      'messaging.destination.name': `${pipeline}/${name}`,
+      'messaging.message.id': id,
+      'levada.attempt': delivery.attempt,
+    };
+    return await inSpan(`${name} process`, extensions, attributes, random, async (trace) => {
+      const emitted = await this.#step.run(event, {
+        attempt: delivery.attempt,
+        emits: emits.map(({ type }) => type),
+        idempotencyKey: headerText(`${name}:${key}`),
+        ...trace,
+        signal,
+      });
+      return emitted.map((one, index) => this.#messageOf(message, one, { index, of: emitted.length, trace, now }));
     });
-    return emitted.map((one, index) => this.#messageOf(message, one, { index, of: emitted.length, trace, now }));
   }
 
   #messageOf(

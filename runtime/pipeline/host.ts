@@ -83,6 +83,16 @@ export class PipelineHost {
     });
   }
 
+  /** Ends what runs of a pipeline here; its queues stay as they are. */
+  async release(pipeline: string): Promise<void> {
+    const running = this.#pipelines.get(pipeline);
+    if (!running) return;
+    await this.#closeSources(running, () => true);
+    await this.#closeConsumers(running, () => true);
+    this.#pipelines.delete(pipeline);
+    this.#seen.delete(pipeline);
+  }
+
   /** Closes what {@link remove} has emptied. */
   async forget(pipeline: string): Promise<void> {
     const running = this.#pipelines.get(pipeline);

@@ -8,8 +8,20 @@ export interface Proxy {
   readonly connections: number;
   /** Ends every connection now, as a reset. */
   cut(): void;
-  /** Nothing goes through any more, and nobody is told; new connections are taken and get no answer. */
-  silence(): void;
+  /** Connections so far. */
+  readonly accepted: number;
+  /** Bytes that are held back. */
+  readonly held: number;
+  /**
+   * Nothing goes through any more, and nobody is told; new connections are taken and get no answer.
+   *
+   * @param direction `answers`: what clients send still arrives. Default: both
+   */
+  silence(direction?: 'answers'): void;
+  /** Keeps what comes, until {@link Proxy.release}. */
+  hold(): void;
+  /** Lets go what was held, in its order. */
+  release(): void;
   /** New connections are refused. */
   refuse(): void;
   /** New connections go through. Those that were silenced stay so, as a half-open connection does. */
@@ -19,9 +31,12 @@ export interface Proxy {
 
 /** @param target where connections go, asked for each of them */
 export async function startProxy(target: () => { readonly host: string; readonly port: number }): Promise<Proxy> {
-  const pairs = new Set<{ near: Socket; far: Socket; silent: boolean }>();
+  const pairs = new Set<{ near: Socket; far: Socket; silent: boolean | 'answers' }>();
   let mode: 'open' | 'silent' | 'refuse' = 'open';
+  let held: Array<{ to: Socket; chunk: Buffer }> | undefined;
+  let accepted = 0;
   const server = createServer((near) => {
+    accepted++;
     near.on('error', () => {}); // the other side has gone
     if (mode === 'refuse') {
       near.resetAndDestroy();
@@ -29,7 +44,7 @@ export async function startProxy(target: () => { readonly host: string; readonly
     }
     const { host, port } = target();
     const far = connect({ host, port });
-    const pair = { near, far, silent: mode === 'silent' };
+    const pair: { near: Socket; far: Socket; silent: boolean | 'answers' } = { near, far, silent: mode === 'silent' };
     pairs.add(pair);
     const end = () => {
       pairs.delete(pair);
@@ -42,8 +57,12 @@ export async function startProxy(target: () => { readonly host: string; readonly
       [far, near],
     ] as const) {
       from.setNoDelay(true);
-      from.on('data', (chunk) => {
-        if (pair.silent) return;
+      from.on('data', (chunk: Buffer) => {
+        if (pair.silent === true || (pair.silent === 'answers' && from === far)) return;
+        if (held) {
+          held.push({ to, chunk });
+          return;
+        }
         if (!to.write(chunk)) {
           from.pause();
           to.once('drain', () => from.resume());
@@ -69,9 +88,22 @@ export async function startProxy(target: () => { readonly host: string; readonly
         far.destroy();
       }
     },
-    silence() {
+    get accepted() {
+      return accepted;
+    },
+    get held() {
+      return (held ?? []).reduce((sum, { chunk }) => sum + chunk.length, 0);
+    },
+    silence(direction) {
       mode = 'silent';
-      for (const pair of pairs) pair.silent = true;
+      for (const pair of pairs) pair.silent = direction ?? true;
+    },
+    hold() {
+      held ??= [];
+    },
+    release() {
+      for (const { to, chunk } of held ?? []) to.write(chunk);
+      held = undefined;
     },
     refuse() {
       mode = 'refuse';

@@ -77,13 +77,8 @@ export class BrokerRunner implements PipelineRunner {
     ];
   }
 
-  /** For people: where the messages are. */
-  get shown(): string {
+  get place(): string {
     return shownBroker(this.#options.settings);
-  }
-
-  get metrics(): PipelineHost['metrics'] {
-    return this.#sources.metrics;
   }
 
   async apply(parts: PipelineParts): Promise<void> {
@@ -101,6 +96,14 @@ export class BrokerRunner implements PipelineRunner {
     const { topology, consumers } = running.parts;
     const queues = topology.queues.map(({ name }) => ({ name, bindings: [] }));
     await this.apply({ topology: { ...topology, queues }, sources: [], consumers });
+  }
+
+  async release(pipeline: string): Promise<void> {
+    const running = this.#pipelines.get(pipeline);
+    if (!running) return;
+    this.#pipelines.delete(pipeline);
+    await this.#sources.release(pipeline);
+    await Promise.all([...running.workers.values()].map((worker) => worker.drain()));
   }
 
   /** Dead letters stay in the broker, and the queues that hold them. */

@@ -6,6 +6,7 @@ import type { PipelineRunner, RunnerView } from './runner.ts';
 
 /** Runs pipelines inside this process, on a broker in its memory. */
 export class MemoryRunner implements PipelineRunner {
+  readonly place = 'memory';
   readonly transport = new MemoryTransport({ clock: systemClock });
   readonly host: PipelineHost;
 
@@ -19,6 +20,10 @@ export class MemoryRunner implements PipelineRunner {
 
   remove(pipeline: string): Promise<void> {
     return this.host.remove(pipeline);
+  }
+
+  release(pipeline: string): Promise<void> {
+    return this.host.release(pipeline);
   }
 
   forget(pipeline: string): Promise<void> {

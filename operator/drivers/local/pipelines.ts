@@ -133,7 +133,7 @@ export class LocalPipelines implements Driver {
       this.#leaving.delete(owner);
       const owned: Owned = { plan, runner: undefined, seen: before?.seen };
       this.#owners.set(owner, owned);
-      await this.#run(owned, before);
+      await this.#run(owned, before?.runner);
     } else if (before) {
       this.#owners.delete(owner);
       await this.#leave(owner, before);
@@ -159,13 +159,21 @@ export class LocalPipelines implements Driver {
     for (const runner of this.#brokers.values()) runner.kill();
   }
 
-  /** Secrets or names are other ones. */
-  reread(): void {
-    for (const runner of this.#brokers.values()) runner.tellNames();
+  /** Secrets may be other ones: pipelines whose broker is reached in another way now are moved to it. Never rejects. */
+  async reread(): Promise<void> {
+    for (const [owner, owned] of this.#owners) {
+      if (!owned.plan.broker) continue;
+      try {
+        await this.#run(owned, owned.runner);
+      } catch (error) {
+        this.#options.log(owner, 'its broker could not be changed', error);
+      }
+    }
   }
 
-  /** @param before what ran of it */
-  async #run(owned: Owned, before: Owned | undefined): Promise<void> {
+  /** @param old what ran it before */
+  async #run(owned: Owned, old: PipelineRunner | undefined): Promise<void> {
+    const { pipeline } = owned.plan.topology;
     delete owned.failure;
     try {
       owned.runner = this.#runnerFor(owned.plan);
@@ -173,11 +181,13 @@ export class LocalPipelines implements Driver {
       if (!errorCodeOf(error)) throw error;
       owned.failure = error as LevadaError;
     }
-    const old = before?.runner;
     if (old && owned.runner && old !== owned.runner) {
-      const { pipeline } = owned.plan.topology;
-      this.#options.note(`${nameOf(pipeline)} has another broker now; what the one before holds stays there`);
-      await old.remove(pipeline);
+      // Other credentials for the same place: the queues are the same.
+      if (old.place === owned.runner.place) await old.release(pipeline);
+      else {
+        this.#options.note(`${nameOf(pipeline)} has another broker now; what the one before holds stays there`);
+        await old.remove(pipeline);
+      }
     }
     // With a Secret that cannot be read any more, what runs goes on.
     if (!owned.runner && old) owned.runner = old;

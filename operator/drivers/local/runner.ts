@@ -4,12 +4,16 @@ import type { Transport } from '../../../runtime/transports/transport.ts';
 
 /** Runs pipelines on one broker. */
 export interface PipelineRunner {
+  /** Where the broker is: two runners of one place have the same queues. */
+  readonly place: string;
   /** For dead letters. */
   readonly transport: Transport;
   /** Makes what runs match `parts`. Whatever keeps it from that is said by {@link observe}, and tried again. */
   apply(parts: PipelineParts): Promise<void>;
   /** No new events; what is in its queues is handled. */
   remove(pipeline: string): Promise<void>;
+  /** Runs it no more; everything stays in the broker for another runner. */
+  release(pipeline: string): Promise<void>;
   /** Ends what {@link remove} has emptied. */
   forget(pipeline: string): Promise<void>;
   observe(pipeline: string): Promise<RunnerView>;

@@ -24,6 +24,10 @@ const core = ['id', 'source', 'type', 'subject', 'time', 'dataschema'] as const;
 const shortText = 255;
 /** Characters of an error in a header: the headers of a message are one frame. */
 const longestError = 4_096;
+/** The headers of a message are one frame, of 128 KiB: a longer one ends the connection. Room is left for the broker's. */
+export const maxAttributeBytes = 100 * 1_024;
+/** Characters of a `traceparent` or `tracestate`, as W3C has it. */
+const longestTrace = 512;
 
 export interface Encoded {
   readonly content: Buffer;
@@ -77,6 +81,17 @@ function properties({ id, datacontenttype }: Message): Options.Publish {
     ...(datacontenttype !== undefined &&
       Buffer.byteLength(datacontenttype) <= shortText && { contentType: datacontenttype }),
   };
+}
+
+/** What the attributes of an event take in headers, roughly. */
+export function attributeBytes(event: Omit<Attributes, 'time'>): number {
+  const { id, source, type, subject = '', dataschema = '', datacontenttype = '', extensions } = event;
+  const texts = [id, source, type, subject, dataschema, datacontenttype];
+  for (const name in extensions) texts.push(name, extensions[name] ?? '');
+  const characters = texts.reduce((sum, { length }) => sum + length, 0);
+  // Bytes are counted only where they matter: this runs for each message.
+  if (characters * 3 <= maxAttributeBytes) return characters;
+  return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
 }
 
 const bytesOf = ({ data }: Message): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
@@ -133,12 +148,13 @@ function ownAttributes(headers: Record<string, unknown>): Attributes | undefined
  */
 export function decodeForeign(received: Received, queue: string): Message {
   const event = binaryEvent(received) ?? structuredEvent(received);
-  if (event) return event;
+  // With longer attributes it could not even become a dead letter: it is data.
+  if (event && attributeBytes(event) <= maxAttributeBytes) return event;
   const { messageId, timestamp, type } = received.properties as MessageProperties & { messageId?: unknown };
   const headers = headersOf(received.properties);
   const hasId = typeof messageId === 'string' && messageId !== '';
   const trace = ['traceparent', 'tracestate'].flatMap((name) =>
-    typeof headers[name] === 'string' ? [[name, headers[name] as string] as const] : [],
+    typeof headers[name] === 'string' && headers[name].length <= longestTrace ? [[name, headers[name]] as const] : [],
   );
   return {
     id: hasId ? messageId : randomUUID(),

@@ -44,7 +44,7 @@ export class Publisher {
   constructor(link: Link) {
     this.#link = link;
     this.#keeper = new ChannelKeeper(link, {
-      what: 'the exchange',
+      what: 'exchange of that name',
       opened: async (channel) => this.#opened(channel),
       lost: (error) => this.#lost(error),
     });
@@ -80,7 +80,8 @@ export class Publisher {
       // `false` only says that the socket's buffer is long: confirmations are what limits it.
       channel.publish(exchange, routingKey, content, { ...options, mandatory }, (error: unknown) => {
         this.#confirmed++;
-        if (!this.#outstanding.has(pending)) return; // the channel was lost
+        // When the channel has ended, `lost` follows, and knows why.
+        if (!this.#outstanding.has(pending) || isClosed(error)) return;
         if (error) this.#settle(pending, refusal(error, outgoing));
         else this.#settle(pending, pending.returned ? unroutable(outgoing) : undefined);
       });
@@ -163,11 +164,12 @@ export class Publisher {
   }
 }
 
+/** amqplib's word for what was not confirmed when its channel ended. */
+const isClosed = (error: unknown): boolean => error instanceof Error && error.message === 'channel closed';
+
 /** The broker's negative confirmation: a queue has reached its length, or could not write. */
 function refusal(error: unknown, { exchange, routingKey }: Outgoing): LevadaError {
   const detail = `a queue of ${exchange || 'the default exchange'} refuses ${routingKey}: it has reached its length`;
-  const known = error instanceof Error && /channel closed|closed/i.test(error.message);
-  if (known) return new LevadaError('BrokerUnavailable', { detail: messageOf(error) }, { cause: error });
   return new LevadaError('BrokerFull', { detail }, { cause: error });
 }
 

@@ -142,6 +142,7 @@ export class Subscription {
     if (!channel || !this.#acks) return;
     const limit = this.#closed ? 0 : this.#limit;
     const wanted = new Set(this.#sources.map(({ name }) => name));
+    if (this.#missing !== undefined && !wanted.has(this.#missing)) this.#missing = undefined;
     for (const consumer of this.#consumers) {
       if (!consumer.cancelled && !wanted.has(consumer.source.name)) await this.#cancel(channel, consumer);
     }
@@ -164,11 +165,14 @@ export class Subscription {
     }
     // Beside consumers that run, the rest waits until nothing is owed: else there would be one for each message.
     const missing = limit - allowed() - debt();
-    if (missing <= 0 || (active().length > 0 && debt() > 0)) return;
+    const room = missing > 0 && (active().length === 0 || debt() === 0);
+    // Also without room: what the broker has cancelled may be gone for good, and somebody has to make it anew.
+    if (!room && this.#missing !== source.name) return;
     // Asked on another channel: the answer that there is none would end this one, and what is in hand with it.
     const exists = await this.#link.use(`queue ${source.name}`, (one) => one.checkQueue(source.name)).catch(notFound);
-    if (exists) await this.#consume(channel, source, missing);
-    else this.#gone(source);
+    if (!exists) return this.#gone(source);
+    if (this.#missing === source.name) this.#missing = undefined;
+    if (room) await this.#consume(channel, source, missing);
   }
 
   async #consume(channel: ConfirmChannel, source: PlacedSource, prefetch: number): Promise<void> {
@@ -178,7 +182,6 @@ export class Subscription {
     this.#consumers.push(consumer);
     const { consumerTag } = await channel.consume(source.name, (message) => this.#take(channel, consumer, message));
     consumer.tag = consumerTag;
-    if (this.#missing === source.name) this.#missing = undefined;
   }
 
   async #cancel(channel: ConfirmChannel, consumer: Tagged): Promise<void> {

@@ -18,7 +18,7 @@ import { type Clock, systemClock } from '../../clock.ts';
 import type { Message } from '../../events/message.ts';
 import type { ForeignMessage, ForeignTarget } from '../../steps/step.ts';
 import type { Consumer, DeadLetterFate, Delivery, Depth, QueueName, Settlement, Transport } from '../transport.ts';
-import { decode, decodeForeign, encode, encodeForeign } from './codec.ts';
+import { attributeBytes, decode, decodeForeign, encode, encodeForeign, maxAttributeBytes } from './codec.ts';
 import { visitDeadQueue } from './dead.ts';
 import { Delayed } from './delayed.ts';
 import { Publisher } from './publisher.ts';
@@ -102,10 +102,18 @@ export class RabbitTransport implements Transport {
         ),
       );
     } catch (error) {
+      this.#lookFor(pipeline, error);
       if (errorCodeOf(error) !== 'PublishUnroutable') throw error;
-      this.#options.missing?.(pipeline);
       const detail = `the queues of ${pipeline} are gone, and are being made anew`;
       throw new LevadaError('BrokerUnavailable', { detail }, { cause: error });
+    }
+  }
+
+  /** Where a publish failed because a queue or an exchange is not there, whoever makes them is told. */
+  #lookFor(pipeline: string, error: unknown): void {
+    const { cause } = error as { cause?: unknown };
+    if (errorCodeOf(error) === 'PublishUnroutable' || errorCodeOf(cause) === 'QueueNotFound') {
+      this.#options.missing?.(pipeline);
     }
   }
 
@@ -328,7 +336,12 @@ export class RabbitTransport implements Transport {
 
   async #sendTo(exchange: string, name: QueueName, message: Message, delayLeftMs = 0): Promise<void> {
     const routingKey = retryKey(name.pipeline, name.queue);
-    await this.#publisher.publish({ ...encode(message, delayLeftMs), exchange, routingKey, mandatory: true });
+    try {
+      await this.#publisher.publish({ ...encode(message, delayLeftMs), exchange, routingKey, mandatory: true });
+    } catch (error) {
+      this.#lookFor(name.pipeline, error);
+      throw error;
+    }
   }
 
   #assertOpen(): void {
@@ -342,9 +355,12 @@ const takenAway = ({ queue, pipeline }: QueueName): LevadaError =>
   });
 
 function assertSize(messages: readonly Message[]): void {
-  for (const { data } of messages) {
-    const found = data.byteLength;
+  for (const message of messages) {
+    const found = message.data.byteLength;
     if (found > maxMessageBytes) throw new LevadaError('MessageTooLarge', { found, limit: maxMessageBytes });
+    const attributes = attributeBytes(message);
+    if (attributes <= maxAttributeBytes) continue;
+    throw new LevadaError('MessageTooLarge', { found: `attributes of ${attributes}`, limit: maxAttributeBytes });
   }
 }
 
