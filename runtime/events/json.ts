@@ -1,5 +1,8 @@
+import { isUtf8 } from 'node:buffer';
+
 /** Levels of lists and maps. What handles an event recurses over it: expressions, schemas, serialisation. */
 const maxDepth = 128;
+const byteOrderMark = 0xfeff;
 
 /** What is wrong with bytes that should be JSON. The caller knows whose they are, and throws what fits. */
 export class JsonProblem extends Error {
@@ -11,8 +14,6 @@ export class JsonProblem extends Error {
   }
 }
 
-const utf8 = new TextDecoder('utf-8', { fatal: true });
-
 /**
  * JSON as it comes from outside: UTF-8 (a byte order mark is skipped), at most 128 levels deep, without keys called
  * `__proto__`, which some program down the line would take for more than a key.
@@ -20,20 +21,20 @@ const utf8 = new TextDecoder('utf-8', { fatal: true });
  * @throws JsonProblem
  */
 export function readJson(bytes: Uint8Array): unknown {
-  let text: string;
-  try {
-    text = utf8.decode(bytes);
-  } catch {
-    throw new JsonProblem('it is not UTF-8');
+  if (!isUtf8(bytes)) throw new JsonProblem('it is not UTF-8');
+  const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
+  const text = whole.charCodeAt(0) === byteOrderMark ? whole.slice(1) : whole;
+  // Fewer bytes cannot hold so many brackets and their ends.
+  if (bytes.length > 2 * maxDepth && brackets(bytes).deepest > maxDepth) {
+    throw new JsonProblem(`it is nested deeper than ${maxDepth} levels`);
   }
-  const { deepest, open } = brackets(bytes);
-  if (deepest > maxDepth) throw new JsonProblem(`it is nested deeper than ${maxDepth} levels`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch (error) {
     // V8 quotes the text around the mistake, line breaks and all.
-    throw new JsonProblem(`it is not JSON: ${printable((error as SyntaxError).message, 200)}`, open > 0);
+    const why = `it is not JSON: ${printable((error as SyntaxError).message, 200)}`;
+    throw new JsonProblem(why, brackets(bytes).open > 0);
   }
   // A key can be written with escapes, too. Nearly every text has neither, and is not searched.
   if ((text.includes('__proto__') || text.includes('\\u')) && hasProto(value)) {

@@ -13,17 +13,20 @@ export interface Options {
   quick: boolean;
   /** Empty: everything. */
   only: string[];
+  /** Version of RabbitMQ. */
+  broker: string;
   /** Decides the order in which servers are measured and rows are sent. */
   seed: number;
 }
 
-export const usage = `npm run bench -- NAME [--quick] [--rounds N] [--seconds N] [--minutes N] [--only a,b] [--seed N]
+export const usage = `npm run bench -- NAME [--quick] [--rounds N] [--seconds N] [--minutes N] [--only a,b] [--broker V] [--seed N]
 
   --quick      two short rounds: shows that everything works, not how fast it is
   --rounds     samples of each server (default 5; --quick 2)
   --seconds    length of a sample (default 10; --quick 2)
   --minutes    length of the soak (default 30; --quick 6 "minutes" of 5 s)
   --only       servers and parts to measure, comma-separated (default all)
+  --broker     version of RabbitMQ (default 4.3)
   --seed       repeats the order of an earlier run
 
 Example: npm run bench -- inference --only throughput,levada,echo --rounds 3`;
@@ -46,6 +49,7 @@ export function parseOptions(argv: readonly string[]): { name: string; options: 
       minutes: count('minutes', values.minutes, quick ? 6 : 30, 24 * 60),
       minuteSeconds: quick ? 5 : 60,
       only: values.only?.split(',').filter((part) => part !== '') ?? [],
+      broker: values.broker ?? '4.3',
       seed: count('seed', values.seed, 1 + Math.floor(Math.random() * 1e9), 1e9),
     },
   };
@@ -62,6 +66,7 @@ function parse(argv: readonly string[]) {
         seconds: { type: 'string' },
         minutes: { type: 'string' },
         only: { type: 'string' },
+        broker: { type: 'string' },
         seed: { type: 'string' },
       },
     });

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const compileCache = join(tmpdir(), 'levada-bench-compile-cache');
@@ -77,6 +78,49 @@ export function start(launch: Launch, options: { logPath: string; core?: number 
 export function pinned(launch: Launch, core: number | undefined): Launch {
   if (core === undefined) return launch;
   return { ...launch, command: 'taskset', args: ['-c', String(core), launch.command, ...launch.args] };
+}
+
+export interface ClientRun {
+  core: number;
+  timeoutMs: number;
+  /** Of stdout, as they come. */
+  onLine?(line: string, pid: number): void;
+}
+
+/** Runs a client to its end, on its core. @returns what it printed */
+export async function runToEnd(launch: Launch, { core, timeoutMs, onLine }: ClientRun): Promise<string> {
+  const { command, args } = pinned(launch, core);
+  const { NODE_OPTIONS: _, ...inherited } = process.env;
+  const child = spawn(command, args, {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...inherited, NODE_ENV: 'production', ...launch.env },
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  });
+  track(child);
+  let output = '';
+  let errors = '';
+  const lines = createInterface({ input: child.stdout });
+  lines.on('line', (line) => {
+    output += `${line}\n`;
+    onLine?.(line, child.pid ?? 0);
+  });
+  child.stderr.on('data', (chunk) => (errors += chunk));
+  const [code, signal] = await new Promise<[number | null, NodeJS.Signals | null]>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (...end) => resolve(end));
+  });
+  if (code === 0) return output;
+  const end = signal === null ? `ended with ${code}` : `was ended by ${signal} (after ${timeoutMs / 1000} s at most)`;
+  throw new Error(`${args.join(' ')} ${end}:\n${(output + errors).slice(-2000)}`);
+}
+
+/** The same. @returns what it printed after RESULT */
+export async function runClient(launch: Launch, run: ClientRun): Promise<unknown> {
+  const output = await runToEnd(launch, run);
+  const line = output.split('\n').find((text) => text.startsWith('RESULT '));
+  if (line === undefined) throw new Error(`${launch.args.join(' ')} printed no result:\n${output.slice(-2000)}`);
+  return JSON.parse(line.slice('RESULT '.length));
 }
 
 /** Waits until GET `url` answers 200. */

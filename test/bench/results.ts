@@ -30,7 +30,7 @@ export function machine(): object {
     memoryGiB: Math.round(totalmem() / 2 ** 30),
     kernel: release(),
     node: process.version,
-    packages: { fastify: version('fastify'), 'onnxruntime-node': version('onnxruntime-node') },
+    packages: Object.fromEntries(['amqplib', 'fastify', 'onnxruntime-node'].map((name) => [name, version(name)])),
     loadAverageBefore: loadavg()[0],
   };
 }

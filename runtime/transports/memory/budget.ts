@@ -54,8 +54,7 @@ export class Budget {
   }
 
   #full(limit: number): LevadaError {
-    return new LevadaError('BrokerFull', {
-      detail: `it holds ${this.held} bytes; at most ${limit} are kept in memory`,
-    });
+    const detail = `it holds ${this.held} bytes; at most ${limit} are kept in memory`;
+    return new LevadaError('BrokerFull', { detail, found: this.held, limit });
   }
 }

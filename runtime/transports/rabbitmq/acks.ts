@@ -13,11 +13,13 @@ const tagged = (deliveryTag: number) => ({ fields: { deliveryTag } });
 export class Acks {
   readonly #channel: AckChannel;
   readonly #schedule: (run: () => void) => void;
-  /** Every delivery up to this tag has been settled, and the broker has been told. */
-  #low = 0;
+  /** Every delivery up to this tag has been settled. */
+  #high = 0;
+  /** The last of them that the broker does not know of; 0: none. */
+  #untold = 0;
   /** Settled, above it. `true`: the broker knows. */
-  readonly #settled = new Map<number, boolean>();
-  #untold: number[] = [];
+  readonly #ahead = new Map<number, boolean>();
+  #untoldAhead: number[] = [];
   #scheduled = false;
   #closed = false;
 
@@ -28,38 +30,50 @@ export class Acks {
 
   /** The delivery is over: the broker may forget the message. */
   ack(tag: number): void {
-    this.#settled.set(tag, false);
-    this.#untold.push(tag);
+    this.#settle(tag, false);
     if (this.#scheduled) return;
     this.#scheduled = true;
-    this.#schedule(() => this.flush());
+    this.#schedule(this.#flush);
   }
 
   /** The message goes back at once. */
   requeue(tag: number): void {
     if (this.#closed) return;
     this.#channel.nack(tagged(tag), false, true);
-    this.#settled.set(tag, true);
+    this.#settle(tag, true);
   }
 
   /** Tells the broker now. */
   flush(): void {
     this.#scheduled = false;
-    const untold = this.#untold;
-    this.#untold = [];
-    if (this.#closed || untold.length === 0) return;
-    let last = 0;
-    for (let told = this.#settled.get(this.#low + 1); told !== undefined; told = this.#settled.get(this.#low + 1)) {
-      this.#low++;
-      this.#settled.delete(this.#low);
-      // A tag that the broker knows already would be an error at the end of a group.
-      if (!told) last = this.#low;
-    }
+    const [last, ahead] = [this.#untold, this.#untoldAhead];
+    this.#untold = 0;
+    this.#untoldAhead = [];
+    if (this.#closed) return;
+    // A tag that the broker knows already would be an error at the end of a group.
     if (last > 0) this.#channel.ack(tagged(last), true);
-    for (const tag of untold) {
-      if (tag <= this.#low) continue;
+    for (const tag of ahead) {
+      if (tag <= this.#high) continue;
       this.#channel.ack(tagged(tag), false);
-      this.#settled.set(tag, true);
+      this.#ahead.set(tag, true);
+    }
+  }
+
+  readonly #flush = () => this.flush();
+
+  #settle(tag: number, told: boolean): void {
+    if (tag !== this.#high + 1) {
+      this.#ahead.set(tag, told);
+      if (!told) this.#untoldAhead.push(tag);
+      return;
+    }
+    this.#high = tag;
+    if (!told) this.#untold = tag;
+    if (this.#ahead.size === 0) return;
+    for (let next = this.#ahead.get(tag + 1); next !== undefined; next = this.#ahead.get(this.#high + 1)) {
+      this.#high++;
+      this.#ahead.delete(this.#high);
+      if (!next) this.#untold = this.#high;
     }
   }
 

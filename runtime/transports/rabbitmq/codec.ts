@@ -153,17 +153,19 @@ export function decodeForeign(received: Received, queue: string): Message {
   const { messageId, timestamp, type } = received.properties as MessageProperties & { messageId?: unknown };
   const headers = headersOf(received.properties);
   const hasId = typeof messageId === 'string' && messageId !== '';
-  const trace = ['traceparent', 'tracestate'].flatMap((name) =>
-    typeof headers[name] === 'string' && headers[name].length <= longestTrace ? [[name, headers[name]] as const] : [],
-  );
+  const extensions: Record<string, string> = {};
+  for (const name of ['traceparent', 'tracestate'] as const) {
+    const value = headers[name];
+    if (typeof value === 'string' && value.length <= longestTrace) extensions[name] = value;
+  }
   return {
     id: hasId ? messageId : randomUUID(),
     source: `/amqp/${encodeURIComponent(queue)}`,
     type: typeof type === 'string' && type !== '' ? type : queue,
     ...(typeof timestamp === 'number' && isDate(timestamp) && { time: new Date(timestamp * 1_000).toISOString() }),
-    extensions: Object.fromEntries(trace),
+    extensions,
     data: received.content,
-    delivery: { attempt: 1, ...(!hasId && { unidentified: true as const }) },
+    delivery: hasId ? { attempt: 1 } : { attempt: 1, unidentified: true },
   };
 }
 
@@ -172,6 +174,8 @@ const isDate = (seconds: number): boolean => seconds > 0 && seconds < 253_402_30
 
 function binaryEvent({ content, properties: found }: Received): Message | undefined {
   const headers = headersOf(found);
+  // Most messages of others carry no header at all.
+  if (Object.keys(headers).length === 0) return undefined;
   const values = new Map<string, string>();
   for (const [name, value] of Object.entries(headers)) {
     const prefix = [eventPrefix, otherPrefix].find((one) => name.startsWith(one));

@@ -56,7 +56,6 @@ export class Subscription {
   /** One change of the consumers at a time. */
   #last: Promise<void> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
-  readonly #held = new Map<string, number>();
 
   constructor(link: Link, options: SubscriptionOptions) {
     this.#link = link;
@@ -71,7 +70,11 @@ export class Subscription {
 
   /** What is in hand, by the broker's name of the queue. */
   get held(): ReadonlyMap<string, number> {
-    return this.#held;
+    const held = new Map<string, number>();
+    for (const { source, inHand } of this.#consumers) {
+      if (inHand > 0) held.set(source.name, (held.get(source.name) ?? 0) + inHand);
+    }
+    return held;
   }
 
   /** Why nothing can come; `undefined`: it can. */
@@ -124,7 +127,6 @@ export class Subscription {
     this.#consumers = [];
     this.#waiting = [];
     this.#handedOut = 0;
-    this.#held.clear();
     this.#failure = messageOf(error);
   }
 
@@ -198,23 +200,22 @@ export class Subscription {
       return;
     }
     if (!acks || channel !== this.#keeper.channel) return;
-    const { name } = consumer.source;
     consumer.inHand++;
-    this.#held.set(name, (this.#held.get(name) ?? 0) + 1);
     const { deliveryTag } = message.fields;
     if (consumer.cancelled) {
       acks.requeue(deliveryTag);
       this.#settled(consumer);
       return;
     }
+    if (this.#handedOut < this.#limit) {
+      this.#handedOut++;
+      this.#options.deliver(this.#received(acks, consumer, message));
+      return;
+    }
     const run = () => {
       this.#handedOut++;
       this.#options.deliver(this.#received(acks, consumer, message));
     };
-    if (this.#handedOut < this.#limit) {
-      run();
-      return;
-    }
     const giveBack = () => {
       acks.requeue(deliveryTag);
       this.#settled(consumer);
@@ -223,40 +224,22 @@ export class Subscription {
   }
 
   #received(acks: Acks, consumer: Tagged, message: ConsumeMessage): Received {
-    const { deliveryTag } = message.fields;
-    const isHeld = () => this.#acks === acks;
-    const over = () => {
+    return new Held(acks, consumer, message, this.#hold);
+  }
+
+  readonly #hold: Hold = {
+    isCurrent: (acks) => this.#acks === acks,
+    over: (consumer) => {
       this.#handedOut--;
       this.#settled(consumer);
-      if (this.#handedOut < this.#limit) this.#waiting.shift()?.run();
-    };
-    return {
-      message,
-      source: consumer.source,
-      get held() {
-        return isHeld();
-      },
-      ack: () => {
-        if (!isHeld()) return;
-        acks.ack(deliveryTag);
-        over();
-      },
-      requeue: () => {
-        if (!isHeld()) return;
-        acks.requeue(deliveryTag);
-        over();
-      },
-    };
-  }
+      if (this.#waiting.length > 0 && this.#handedOut < this.#limit) this.#waiting.shift()?.run();
+    },
+  };
 
   #settled(consumer: Tagged): void {
     consumer.inHand--;
-    const { name } = consumer.source;
-    const left = (this.#held.get(name) ?? 1) - 1;
-    if (left > 0) this.#held.set(name, left);
-    else this.#held.delete(name);
     if (consumer.cancelled && consumer.inHand === 0) this.#balance();
-    if (this.#closed && this.#handedOut === 0 && this.#held.size === 0) {
+    if (this.#closed && this.#handedOut === 0 && this.held.size === 0) {
       this.end().catch((error: unknown) => this.#failed(error));
     }
   }
@@ -268,6 +251,47 @@ export class Subscription {
     this.#options.missing(name);
     clearTimeout(this.#retry);
     this.#retry = setTimeout(() => this.#balance(), retryMs);
+  }
+}
+
+/** What a delivery needs of its subscription. */
+interface Hold {
+  isCurrent(acks: Acks): boolean;
+  over(consumer: Tagged): void;
+}
+
+/** One delivery in hand: a class, since there is one for each message. */
+class Held implements Received {
+  readonly message: ConsumeMessage;
+  readonly #acks: Acks;
+  readonly #consumer: Tagged;
+  readonly #hold: Hold;
+
+  constructor(acks: Acks, consumer: Tagged, message: ConsumeMessage, hold: Hold) {
+    this.#acks = acks;
+    this.#consumer = consumer;
+    this.#hold = hold;
+    this.message = message;
+  }
+
+  get source(): PlacedSource {
+    return this.#consumer.source;
+  }
+
+  get held(): boolean {
+    return this.#hold.isCurrent(this.#acks);
+  }
+
+  ack(): void {
+    if (!this.held) return;
+    this.#acks.ack(this.message.fields.deliveryTag);
+    this.#hold.over(this.#consumer);
+  }
+
+  requeue(): void {
+    if (!this.held) return;
+    this.#acks.requeue(this.message.fields.deliveryTag);
+    this.#hold.over(this.#consumer);
   }
 }
 

@@ -273,23 +273,32 @@ export class RabbitTransport implements Transport {
 
   #delivery(name: QueueName, received: Received, message: Message): Delivery {
     let settled = false;
+    const settle = async (settlement: Settlement): Promise<void> => {
+      this.#assertOpen();
+      if (settled) throw new Error(`a delivery of ${message.id} to ${name.queue} was settled twice`);
+      if (!received.held) throw takenAway(name);
+      settled = true;
+      try {
+        await this.#settle(name, settlement);
+      } catch (error) {
+        settled = false;
+        throw error;
+      }
+      if (!received.held) throw takenAway(name);
+      if (settlement.kind === 'release') received.requeue();
+      else received.ack();
+    };
     return {
       message,
       redelivered: received.message.fields.redelivered,
-      settle: async (settlement) => {
-        this.#assertOpen();
-        if (settled) throw new Error(`a delivery of ${message.id} to ${name.queue} was settled twice`);
-        if (!received.held) throw takenAway(name);
-        settled = true;
-        try {
-          await this.#settle(name, settlement);
-        } catch (error) {
-          settled = false;
-          throw error;
+      settle: (settlement) => {
+        // The most frequent end: nothing is to be waited for.
+        if (settlement.kind === 'done' && settlement.emits.length === 0 && !settled && !this.#closed && received.held) {
+          settled = true;
+          received.ack();
+          return over;
         }
-        if (!received.held) throw takenAway(name);
-        if (settlement.kind === 'release') received.requeue();
-        else received.ack();
+        return settle(settlement);
       },
     };
   }
@@ -348,6 +357,8 @@ export class RabbitTransport implements Transport {
     if (this.#closed) throw new LevadaError('BrokerUnavailable', { detail: 'it is closed' });
   }
 }
+
+const over = Promise.resolve();
 
 const takenAway = ({ queue, pipeline }: QueueName): LevadaError =>
   new LevadaError('BrokerUnavailable', {

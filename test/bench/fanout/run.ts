@@ -1,10 +1,9 @@
-import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
 import type { Context } from '../context.ts';
-import { type Launch, loadCore, pinned, type StartedProcess, serverCore, start, track } from '../process.ts';
+import { type Launch, loadCore, runClient as runPinned, type StartedProcess, serverCore, start } from '../process.ts';
 
 const upstream = fileURLToPath(new URL('./upstream.mjs', import.meta.url));
 const client = fileURLToPath(new URL('./client.ts', import.meta.url));
@@ -34,28 +33,8 @@ export async function startUpstream(context: Context): Promise<Upstream> {
 }
 
 /** Runs a client to its end, on its core. @returns what it printed after RESULT */
-export async function runClient(launch: Launch, timeoutMs: number): Promise<unknown> {
-  const { command, args } = pinned(launch, serverCore);
-  const { NODE_OPTIONS: _, ...inherited } = process.env;
-  const child = spawn(command, args, {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: { ...inherited, NODE_ENV: 'production' },
-    timeout: timeoutMs,
-    killSignal: 'SIGKILL',
-  });
-  track(child);
-  let output = '';
-  let errors = '';
-  child.stdout.on('data', (chunk) => (output += chunk));
-  child.stderr.on('data', (chunk) => (errors += chunk));
-  await new Promise<void>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', () => resolve());
-  });
-  const line = output.split('\n').find((text) => text.startsWith('RESULT '));
-  if (line === undefined) throw new Error(`${args.join(' ')} printed no result:\n${(output + errors).slice(-2000)}`);
-  return JSON.parse(line.slice('RESULT '.length));
-}
+export const runClient = (launch: Launch, timeoutMs: number): Promise<unknown> =>
+  runPinned(launch, { core: serverCore, timeoutMs });
 
 export const ourClient = (part: string, options: object): Launch => ({
   command: process.execPath,
