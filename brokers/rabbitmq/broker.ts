@@ -4,12 +4,14 @@ import { errorCodeOf, type LevadaError } from '../../api/errors.ts';
 import type { PlacedSource, Placement } from '../placement.ts';
 import { declare, declareCommon } from './declare.ts';
 import type { Link } from './link.ts';
+import { bringBack } from './lost.ts';
 import { Policies } from './management.ts';
 import {
   type DeclaredQueue,
   deadQueue,
   deadQueueName,
   exchangeName,
+  lostQueue,
   policyOf,
   recordName,
   retryExchange,
@@ -140,6 +142,7 @@ export class RabbitBroker {
       this.#commonFor = undefined;
       await this.#trying(pipeline, () => this.#make(known, true));
       await this.#write(known, known.record, missing);
+      await this.#bringBack();
       return missing;
     });
   }
@@ -352,6 +355,16 @@ export class RabbitBroker {
     if (unsettled > 0 || (whole && delayed > 0)) return false;
     if (whole && (await this.#ready(deadQueueName(pipeline, queue))) > 0) return false;
     return (await this.#ready(name)) === 0;
+  }
+
+  async #bringBack(): Promise<void> {
+    if ((await this.#ready(lostQueue)) === 0) return;
+    const isThere = (key: string) =>
+      [...this.#known.values()].some(({ topology: { pipeline, queues } }) =>
+        queues.some(({ name }) => retryKey(pipeline, name) === key),
+      );
+    const count = await this.#link.use(lostQueue, (channel) => bringBack(channel, isThere));
+    if (count > 0) this.#options.log?.(`${count} messages of ${lostQueue} are back in their queues`);
   }
 
   /** Messages that wait; 0 of a queue that is gone. */

@@ -1,0 +1,243 @@
+/** docs/guides/rabbitmq.md: what is in messages, and where they go. */
+import { randomBytes } from 'node:crypto';
+import { expect, test } from 'vitest';
+import { retryKey, rungName, topRung } from '../../../brokers/rabbitmq/names.ts';
+import { certified, message } from '../../../runtime/transports/conformance/messages.ts';
+import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
+import { onEachRabbit } from '../../support/rabbitmq.ts';
+import { until } from '../../support/wait.ts';
+import { Others, openRig, rejection } from './harness.ts';
+import { adopting } from './hosting.ts';
+
+const plain = { format: 'json' } as const;
+
+onEachRabbit((broker) => {
+  test('F5: an event whose queue has gone is not taken, until the queue is there again', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'));
+    await others.channel.deleteQueue(rig.nameOf('a'));
+    const error = await rejection(rig.publish(message('1')));
+    expect(error.code).toBe('BrokerUnavailable');
+    expect(error.message).toContain('are gone, and are being made anew');
+    await until('it is taken', () => rig.publish(message('1')).then(() => true));
+    await rig.depthIs('a', { ready: 1 });
+    expect(rig.state.lostAt).toHaveProperty('a');
+    // What nobody consumes goes nowhere, and that is right.
+    await rig.publish(message('2', { type: 'nobody.wants' }));
+  });
+
+  test('F6: what is put where nothing is bound comes back', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await others.channel.assertExchange('theirs', 'topic', { durable: true });
+    const unroutable = await rejection(
+      rig.rabbit.publishTo({ exchange: 'theirs', routingKey: 'eu' }, { message: message('1'), ...plain }),
+    );
+    expect(unroutable.code).toBe('PublishUnroutable');
+    expect(unroutable.message).toContain('theirs with the key eu');
+    const noQueue = { exchange: '', routingKey: 'missing' };
+    expect((await rejection(rig.rabbit.publishTo(noQueue, { message: message('1'), ...plain }))).code).toBe(
+      'PublishUnroutable',
+    );
+    const noExchange = { exchange: 'missing', routingKey: 'eu' };
+    const missing = await rejection(rig.rabbit.publishTo(noExchange, { message: message('1'), ...plain }));
+    expect(missing.code).toBe('QueueNotFound');
+    expect(missing.message).toContain('exchange missing');
+    await others.channel.assertQueue('mail', { durable: true, arguments: { 'x-queue-type': 'quorum' } });
+    await others.channel.bindQueue('mail', 'theirs', '#');
+    await rig.rabbit.publishTo({ exchange: 'theirs', routingKey: 'eu' }, { message: message('1'), ...plain });
+    expect(await others.channel.checkQueue('mail')).toMatchObject({ messageCount: 1 });
+  });
+
+  test('F7: a message of 20 MB is refused before it is sent', async () => {
+    await using rig = await openRig(broker);
+    await rig.apply(rig.queue('a', 'order'));
+    const large = message('large', { data: new Uint8Array(20_000_000) });
+    expect(await rejection(rig.publish(message('1'), large))).toMatchObject({
+      code: 'MessageTooLarge',
+      params: { found: 20_000_000, limit: 16_777_216 },
+    });
+    const target = { exchange: '', routingKey: rig.nameOf('a') };
+    expect((await rejection(rig.rabbit.publishTo(target, { message: large, ...plain }))).code).toBe('MessageTooLarge');
+    // What just fits goes through.
+    await rig.publish(message('fits', { data: new Uint8Array(16_777_216) }));
+    const [delivery] = await (await rig.consume('a')).has(1);
+    expect(delivery?.message).toMatchObject({ id: 'fits', data: { byteLength: 16_777_216 } });
+  });
+
+  test('F8: 20 MB in an adopted queue become a dead letter, where the broker takes them', async () => {
+    await using source = await adopting(broker);
+    const { rig, others, queue } = source;
+    const content = Buffer.from(JSON.stringify('x'.repeat(20_000_000)));
+    const taken = await others.send(queue, content, { messageId: 'large' }).then(
+      () => true,
+      () => false,
+    );
+    expect(taken).toBe(broker.name === '3.10');
+    await using again = await Others.open(rig.settings);
+    await again.send(queue, Buffer.from('{"n":1}'), { messageId: 'small' });
+    await source.hasEmitted(1);
+    expect(source.emitted.map(({ id }) => id)).toEqual(['small']);
+    await rig.depthIs('legacy', { dead: taken ? 1 : 0 });
+    if (!taken) return;
+    const [dead] = await source.deadLetters();
+    expect(dead).toMatchObject({ id: 'large', delivery: { dead: { reason: 'MessageTooLarge', step: 'legacy' } } });
+    expect(Buffer.compare(dead?.data ?? Buffer.of(), content)).toBe(0);
+  });
+
+  for (const [number, what, bytes] of [
+    ['F9', 'broken UTF-8', Buffer.from([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x7d])],
+    ['F10', 'broken JSON', Buffer.from('{"order_id": 7,')],
+  ] as const) {
+    test(`${number}: ${what} in an adopted queue becomes a dead letter with its bytes`, async () => {
+      await using source = await adopting(broker);
+      await source.others.send(source.queue, bytes, { messageId: 'broken' });
+      await source.others.send(source.queue, Buffer.from('{"n":1}'), { messageId: 'whole' });
+      await source.hasEmitted(1);
+      await source.rig.depthIs('legacy', { dead: 1 });
+      const [dead] = await source.deadLetters();
+      expect(dead).toMatchObject({ id: 'broken', delivery: { dead: { reason: 'MessageInvalid' } } });
+      expect([...(dead?.data ?? [])]).toEqual([...bytes]);
+      expect(source.emitted.map(({ id }) => id)).toEqual(['whole']);
+    });
+  }
+
+  test('F20: a queue that is full refuses, while retries and dead letters go on', async () => {
+    await using rig = await openRig(broker);
+    await rig.applyWith({ maxLength: 3 }, rig.queue('a', 'order'));
+    const full = await until('it is full', () =>
+      rig.publish(message(crypto.randomUUID())).then(
+        () => false,
+        (error: unknown) => error,
+      ),
+    );
+    expect(full).toMatchObject({ code: 'BrokerFull' });
+    const inbox = await rig.consume('a', 2);
+    const [first, second] = await inbox.has(2);
+    const again = { ...first!.message, delivery: { attempt: 2 } };
+    await first?.settle({ kind: 'retry', message: again, delayMs: 1_000 });
+    await second?.settle({ kind: 'dead', message: certified(second.message) });
+    inbox.each((delivery) => delivery.settle({ kind: 'done', emits: [] }));
+    for (const delivery of (await inbox.has(3)).slice(2))
+      await delivery.settle({ kind: 'done', emits: [] }).catch(() => {});
+    await until('the other attempt is made', () => inbox.ids.filter((id) => id === first?.message.id).length === 2);
+    await rig.depthIs('a', { dead: 1 });
+    await rig.publish(message('again'));
+  });
+
+  test('P2: what a message of somebody else says of attempts and deaths is not believed', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await others.channel.assertQueue('theirs', { durable: true });
+    const dead = JSON.stringify({ reason: 'HandlerRejected', step: 'a', attempt: 9, error: '', time: '' });
+    const headers = {
+      'levada-attempt': 9,
+      'levada-dead': dead,
+      'levada-delay-left': 3_600_000,
+      'levada-replay': 'r',
+      'x-death': [{ count: 9, reason: 'rejected', queue: 'x', exchange: '', 'routing-keys': ['x'] }],
+      'x-delivery-count': 9,
+    };
+    await others.send('theirs', Buffer.from('{}'), { messageId: '1', headers });
+    await rig.apply({ name: 'legacy', bindings: [], adopts: 'theirs' });
+    const [delivery] = await (await rig.consume('legacy')).has(1);
+    expect(delivery?.message).toMatchObject({ id: '1', delivery: { attempt: 1 } });
+    expect(Object.keys(delivery?.message.delivery ?? {})).toEqual(['attempt']);
+  });
+
+  test('P5: a retry waits on a rung and comes back to its own queue alone; behind it nobody waits', async () => {
+    await using rig = await openRig(broker);
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'order'));
+    await rig.publish(message('slow'), message('fast'));
+    const inbox = await rig.consume('a');
+    const deliveries = await inbox.has(2);
+    const again = (id: string) => message(id, { delivery: { attempt: 2 } });
+    await deliveries[0]?.settle({ kind: 'retry', message: again('slow'), delayMs: 3_600_000 });
+    await deliveries[1]?.settle({ kind: 'retry', message: again('fast'), delayMs: 1_000 });
+    expect((await inbox.has(3))[2]?.message).toMatchObject({ id: 'fast', delivery: { attempt: 2 } });
+    await rig.depthIs('b', { ready: 2 });
+    await rig.depthIs('a', { delayed: 1, unsettled: 1 });
+  });
+
+  test('P5: a delay beyond the longest rung climbs the ladder again', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'));
+    const inbox = await rig.consume('a');
+    // As it leaves the longest rung with two seconds left to wait.
+    const { content, options } = encode(message('1', { delivery: { attempt: 2 } }), 2_000);
+    others.channel.publish(rungName(1_000), retryKey(rig.pipeline, 'a'), content, options);
+    await others.channel.waitForConfirms();
+    await until('it waits on the rung of two seconds', async () => {
+      const { messageCount } = await others.channel.checkQueue(rungName(2_000));
+      return messageCount === 1;
+    });
+    expect(inbox.ids).toEqual([]);
+    expect((await inbox.has(1))[0]?.message.delivery).toEqual({ attempt: 2 });
+    // And as it begins to: what the top rung does not wait is written on it.
+    const [delivery] = await inbox.has(1);
+    await delivery?.settle({ kind: 'retry', message: message('1'), delayMs: topRung + 5_000 });
+    const waiting = await others.channel.get(rungName(topRung));
+    expect(waiting ? waiting.properties.headers : waiting).toMatchObject({ 'levada-delay-left': 5_000 });
+  });
+
+  test('P9: what is confirmed has been routed, where somebody consumes it', async () => {
+    await using rig = await openRig(broker, { mends: false });
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'));
+    // The broker confirms this one all the same.
+    others.channel.publish(`levada.${rig.pipeline.replace('/', '.')}`, 'nobody', Buffer.of());
+    await others.channel.waitForConfirms();
+    await others.channel.deleteQueue(rig.nameOf('a'));
+    expect((await rejection(rig.publish(message('1')))).code).toBe('BrokerUnavailable');
+    const target = { exchange: '', routingKey: rig.nameOf('a') };
+    const error = await rejection(rig.rabbit.publishTo(target, { message: message('1'), ...plain }));
+    expect(error.code).toBe('PublishUnroutable');
+  });
+
+  test('P18: 100,000 messages at once are published, never more than 2,000 of them unconfirmed', async () => {
+    await using rig = await openRig(broker);
+    await rig.apply(rig.queue('a', 'order'));
+    const data = Buffer.from('{}');
+    const batches = 100;
+    let refused = 0;
+    const publish = async (batch: number): Promise<void> => {
+      const all = Array.from({ length: 1_000 }, (_, i) => message(`${batch}-${i}`, { data }));
+      const failed = await rig.publish(...all).then(
+        () => false,
+        (error: unknown) => error,
+      );
+      if (failed === false) return;
+      expect(failed).toMatchObject({ code: 'BrokerFull' });
+      refused++;
+    };
+    await Promise.all(Array.from({ length: batches }, (_, batch) => publish(batch)));
+    // More than it has room for are refused at once, and none of the others is lost.
+    expect(refused).toBeGreaterThan(0);
+    expect(refused).toBeLessThan(batches);
+    const ready = await until('all of the others are there', async () => {
+      const found = (await rig.depth('a'))?.ready ?? 0;
+      return found >= (batches - refused) * 1_000 && found;
+    });
+    expect(ready).toBeLessThanOrEqual(batches * 1_000);
+  });
+
+  test('P22: headers that do not fit a frame are refused, and errors are cut', async () => {
+    await using rig = await openRig(broker);
+    await rig.apply(rig.queue('a', 'order'));
+    const inbox = await rig.consume('a', 300);
+    await rig.publish(message('1'));
+    const [delivery] = await inbox.has(1);
+    const bystanders = Promise.all(Array.from({ length: 200 }, (_, i) => rig.publish(message(`b${i}`))));
+    const text = randomBytes(100_000).toString('hex');
+    expect((await rejection(rig.publish(message('wide', { extensions: { text } })))).code).toBe('MessageTooLarge');
+    await bystanders;
+    const dead = certified(delivery!.message);
+    const error = text.repeat(10);
+    const certificate = { ...dead.delivery.dead!, error };
+    await delivery?.settle({ kind: 'dead', message: { ...dead, delivery: { attempt: 1, dead: certificate } } });
+    await inbox.has(201);
+    expect(await rig.deadIds('a')).toEqual(['1']);
+  });
+});
