@@ -82,6 +82,8 @@ export interface RabbitOptions {
   readonly config?: readonly string[];
   /** Address of the AMQP port, `127.0.0.0/8`. */
   readonly address?: string;
+  /** Default: a free one. */
+  readonly amqpPort?: number;
   /** Erlang's own flags: `+S 1` for one scheduler. */
   readonly erlang?: string;
   /** PEM files: TLS on a port of its own, which asks clients for a certificate. */
@@ -158,7 +160,10 @@ abstract class Base implements Rabbit {
   }
 
   async start(): Promise<void> {
-    this.#ports ??= await freePorts(this.address);
+    this.#ports ??= {
+      ...(await freePorts(this.address)),
+      ...(this.options.amqpPort && { amqp: this.options.amqpPort }),
+    };
     await this.launch();
     const deadline = performance.now() + 90_000;
     while (!(await this.#answers())) {

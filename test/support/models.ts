@@ -72,6 +72,11 @@ export function requireAiohttpPython(context: SkippableContext): Promise<string>
   return orSkip(context, () => ensurePython('aiohttp', { onProgress: () => {} }));
 }
 
+/** The Python with FastAPI and pika, for the seed's services; skips like {@link requirePython}. */
+export function requireSeedPython(context: SkippableContext): Promise<string> {
+  return orSkip(context, () => ensurePython('seed', { onProgress: () => {} }));
+}
+
 async function orSkip<T>(context: SkippableContext, find: () => Promise<T>): Promise<T> {
   try {
     return await find();

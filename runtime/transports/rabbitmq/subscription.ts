@@ -34,6 +34,8 @@ interface Tagged {
 }
 
 const retryMs = 1_000;
+/** RabbitMQ 4.3 cancels consumers before their queue is gone: at once it would be seen still. */
+const cancelledMs = 200;
 
 /**
  * One consumer of a logical queue: a channel, and on it consumers of each queue that it comes to. `limit` holds for all
@@ -196,7 +198,7 @@ export class Subscription {
     if (!message) {
       // The broker has cancelled it: its queue is gone, or it has taken too long with a message.
       consumer.cancelled = true;
-      this.#gone(consumer.source);
+      this.#suspect(consumer.source, cancelledMs);
       return;
     }
     if (!acks || channel !== this.#keeper.channel) return;
@@ -245,12 +247,17 @@ export class Subscription {
   }
 
   /** Is looked for again: whoever owns it may make it anew. */
-  #gone({ name }: PlacedSource): void {
-    if (!this.#sources.some((source) => source.name === name) || this.#closed) return;
+  #gone(source: PlacedSource): void {
+    if (this.#suspect(source, retryMs)) this.#options.missing(source.name);
+  }
+
+  /** It counts as missing until it is seen. @returns whether anybody wants it */
+  #suspect({ name }: PlacedSource, lookMs: number): boolean {
+    if (!this.#sources.some((source) => source.name === name) || this.#closed) return false;
     this.#missing = name;
-    this.#options.missing(name);
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(() => this.#balance(), retryMs);
+    this.#retry = setTimeout(() => this.#balance(), lookMs);
+    return true;
   }
 }
 

@@ -117,8 +117,11 @@ onEachRabbit(({ name, settings: shared }) => {
       await rabbit.start();
       await until(`${end}: it is taken`, () => rig.publish(message(end)).then(() => true), { timeoutMs: 60_000 });
       taken.push(end);
-      expect(rig.state.broker.connection).toBeUndefined();
-      await until(`${end}: everything is there`, async () => (await rig.depth('idle'))?.ready === taken.length);
+      await until(`${end}: both connections are back`, () => rig.state.broker.connection === undefined);
+      await until(`${end}: everything is there`, async () => {
+        // What had no answer when the connection ended may be there twice.
+        return ((await rig.depth('idle'))?.ready ?? 0) >= taken.length;
+      });
     }
     const before = inbox.ids.length;
     await inbox.has(before);
