@@ -10,8 +10,7 @@ import type { AdminApi, LocalResource } from './admin.ts';
 
 /** What other commands may ask of a run, done by its parts. */
 export function adminApi(resources: () => LocalResource[], pipelines: LocalPipelines): AdminApi {
-  const queuesOf = async (pipeline: string) =>
-    (await pipelines.observe(`EventPipeline/${pipeline}`)).pipeline?.queues ?? {};
+  const queuesOf = (pipeline: string) => pipelines.queuesOf(pipeline);
   return {
     resources,
     async steps(pipeline) {

@@ -24,8 +24,8 @@ export function readJson(bytes: Uint8Array): unknown {
   if (!isUtf8(bytes)) throw new JsonProblem('it is not UTF-8');
   const whole = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
   const text = whole.charCodeAt(0) === byteOrderMark ? whole.slice(1) : whole;
-  // Fewer bytes cannot hold so many brackets and their ends.
-  if (bytes.length > 2 * maxDepth && brackets(bytes).deepest > maxDepth) {
+  // Fewer bytes cannot hold so many brackets.
+  if (bytes.length > maxDepth && brackets(bytes).deepest > maxDepth) {
     throw new JsonProblem(`it is nested deeper than ${maxDepth} levels`);
   }
   let value: unknown;

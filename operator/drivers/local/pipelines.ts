@@ -86,17 +86,24 @@ export class LocalPipelines implements Driver {
   async observe(owner: string): Promise<Observed> {
     const known = this.#owners.get(owner);
     if (!known) return { units: {}, fronts: {} };
-    const { pipeline } = known.plan.topology;
-    if (!known.runner) {
-      const { code = 'BrokerUnavailable', message = '' } = known.failure ?? {};
-      const kind = code === 'BrokerRequired' ? ('memory' as const) : ('rabbitmq' as const);
-      const broker = { kind, connection: { code, message } };
-      known.seen = { applied: known.plan, sources: {}, queues: {}, broker };
-    } else {
-      const { sources, queues, broker } = await known.runner.observe(pipeline);
-      known.seen = { applied: known.plan, sources, queues: this.#withServices(known.plan, queues), broker };
-    }
+    known.seen = await this.#view(known);
     return { units: {}, fronts: {}, pipeline: known.seen };
+  }
+
+  /** For whoever asks now: what {@link watch} tells of is not touched. */
+  async queuesOf(pipeline: string): Promise<Readonly<Record<string, QueueState>>> {
+    const known = this.#ownedOf(pipeline);
+    return known ? (await this.#view(known)).queues : {};
+  }
+
+  async #view({ plan, runner, failure }: Owned): Promise<ObservedPipeline> {
+    if (runner) {
+      const { sources, queues, broker } = await runner.observe(plan.topology.pipeline);
+      return { applied: plan, sources, queues: this.#withServices(plan, queues), broker };
+    }
+    const { code = 'BrokerUnavailable', message = '' } = failure ?? {};
+    const kind = code === 'BrokerRequired' ? ('memory' as const) : ('rabbitmq' as const);
+    return { applied: plan, sources: {}, queues: {}, broker: { kind, connection: { code, message } } };
   }
 
   /** What carries the messages of a pipeline. @throws LevadaError BrokerUnavailable: nobody knows yet */
