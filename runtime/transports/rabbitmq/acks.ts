@@ -1,3 +1,5 @@
+import { IllegalOperationError } from 'amqplib';
+
 /** What is told to the broker of deliveries. */
 export interface AckChannel {
   ack(message: { fields: { deliveryTag: number } }, allUpTo?: boolean): void;
@@ -39,7 +41,11 @@ export class Acks {
   /** The message goes back at once. */
   requeue(tag: number): void {
     if (this.#closed) return;
-    this.#channel.nack(tagged(tag), false, true);
+    try {
+      this.#channel.nack(tagged(tag), false, true);
+    } catch (error) {
+      return this.#refused(error);
+    }
     this.#settle(tag, true);
   }
 
@@ -50,13 +56,23 @@ export class Acks {
     this.#untold = 0;
     this.#untoldAhead = [];
     if (this.#closed) return;
-    // A tag that the broker knows already would be an error at the end of a group.
-    if (last > 0) this.#channel.ack(tagged(last), true);
-    for (const tag of ahead) {
-      if (tag <= this.#high) continue;
-      this.#channel.ack(tagged(tag), false);
-      this.#ahead.set(tag, true);
+    try {
+      // A tag that the broker knows already would be an error at the end of a group.
+      if (last > 0) this.#channel.ack(tagged(last), true);
+      for (const tag of ahead) {
+        if (tag <= this.#high) continue;
+        this.#channel.ack(tagged(tag), false);
+        this.#ahead.set(tag, true);
+      }
+    } catch (error) {
+      this.#refused(error);
     }
+  }
+
+  /** A channel that is on its way out takes nothing more: as if it had gone already. */
+  #refused(error: unknown): void {
+    if (!(error instanceof IllegalOperationError)) throw error;
+    this.close();
   }
 
   readonly #flush = () => this.flush();

@@ -57,21 +57,21 @@ export class ChannelKeeper {
       });
       channel.on('handler-error', (error: unknown) => {
         reason = error;
-        void opened.close().catch(() => {});
+        // From here on it takes no acknowledgements, long before the broker has confirmed its end.
+        if (this.#channel === opened) this.#lose(connection, reason);
+        void opened.close().catch(() => {}); // it has ended by itself
       });
       channel.on('close', () => {
         if (this.#channel === opened) this.#lose(connection, reason);
       });
-      if (this.#closed) return await channel.close();
       this.#channel = channel;
+      if (this.#closed) return await channel.close();
       await this.#keeping.opened(channel);
       this.#attempts = 0;
     } catch (error) {
-      if (channel && this.#channel === channel) {
-        this.#channel = undefined;
-        await channel.close().catch(() => {}); // the broker has closed it
-      }
+      if (channel && this.#channel !== channel) return; // lost while it was being opened, and said
       this.#lose(connection, reason ?? error);
+      await channel?.close().catch(() => {}); // the broker has closed it
     }
   }
 
