@@ -1,3 +1,4 @@
+import { IllegalOperationError } from 'amqplib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Acks } from './acks.ts';
@@ -26,6 +27,21 @@ class Channel {
 }
 
 describe('acknowledgements', () => {
+  it('end with a channel that is on its way out', () => {
+    const channel = new Channel();
+    let frames = 0;
+    const refuse = () => {
+      frames++;
+      throw new IllegalOperationError('Channel closing', '');
+    };
+    const acks = new Acks({ ack: refuse, nack: refuse }, () => {});
+    acks.ack(channel.deliver());
+    acks.flush();
+    acks.requeue(channel.deliver());
+    acks.flush();
+    expect(frames).toBe(1);
+  });
+
   it('are one frame for a turn', () => {
     const channel = new Channel();
     const turns: Array<() => void> = [];

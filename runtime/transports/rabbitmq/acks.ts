@@ -44,7 +44,8 @@ export class Acks {
     try {
       this.#channel.nack(tagged(tag), false, true);
     } catch (error) {
-      return this.#refused(error);
+      this.#refused(error);
+      return;
     }
     this.#settle(tag, true);
   }
