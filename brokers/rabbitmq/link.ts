@@ -229,20 +229,26 @@ export class Link {
 
   /** Asks whether the broker is there, until the connection ends. */
   async #watch(connection: ChannelModel): Promise<void> {
-    const channel = await connection.createChannel();
+    // It may have gone silent before the first answer.
+    const channel = await this.#answered(connection.createChannel());
     channel.on('error', () => {});
     while (this.#connection === connection) {
       await new Promise((resolve) => setTimeout(resolve, pingMs).unref());
       // A broker that blocks the connection does not read what is asked.
       if (this.#connection !== connection || this.#blocked !== undefined) continue;
-      const alarm = this.#alarm(() => {
-        if (this.#blocked === undefined) this.#destroy(new Error(`no answer within ${pingTimeoutMs / 1_000} s`));
-      });
-      try {
-        await channel.prefetch(1);
-      } finally {
-        alarm();
-      }
+      await this.#answered(channel.prefetch(1));
+    }
+  }
+
+  /** An answer of the broker; without one the connection ends, and `answer` with it. */
+  async #answered<T>(answer: Promise<T>): Promise<T> {
+    const cancel = this.#alarm(() => {
+      if (this.#blocked === undefined) this.#destroy(new Error(`no answer within ${pingTimeoutMs / 1_000} s`));
+    });
+    try {
+      return await answer;
+    } finally {
+      cancel();
     }
   }
 

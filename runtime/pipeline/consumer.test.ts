@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ConsumerConfig } from '../../api/contract/pipeline.ts';
+import { LevadaError } from '../../api/errors.ts';
 import { until } from '../../test/support/wait.ts';
 import { MemoryDedupStore } from '../delivery/memory-store.ts';
 import { environment, type HandlerServer, handlerServer, messageOf } from '../steps/testing.ts';
 import { FakeClock } from '../transports/memory/testing.ts';
 import { MemoryTransport } from '../transports/memory/transport.ts';
+import type { Delivery, QueueName } from '../transports/transport.ts';
 import { Consumer } from './consumer.ts';
 import { listDeadLetters, replayDeadLetters } from './dead-letters.ts';
 import type { End } from './ends.ts';
@@ -277,4 +279,68 @@ test('a broker that is full makes the step wait with what it has done, and run n
   expect(taken).toEqual(['a', 'b', 'c']);
   expect(brief()).toEqual(['done', 'done', 'done']);
   await sink.close();
+});
+
+/** A transport that refuses the first settlements of each delivery, with `error`. */
+class Refusing extends MemoryTransport {
+  refusals = 0;
+  error: () => Error = () => new LevadaError('BrokerUnavailable', { detail: 'a test' });
+
+  override consume(name: QueueName, limit: number, deliver: (delivery: Delivery) => void) {
+    return super.consume(name, limit, (delivery) => {
+      let left = this.refusals;
+      deliver({
+        ...delivery,
+        get held() {
+          return delivery.held;
+        },
+        settle: async (settlement) => {
+          if (left-- > 0) throw this.error();
+          await delivery.settle(settlement);
+        },
+      });
+    });
+  }
+}
+
+test.each([
+  { what: 'done', change: {}, ends: ['done'], depth: {} },
+  {
+    what: 'dead',
+    change: { action: { kind: 'transform', value: '{% $error("no") %}' } },
+    ends: ['dead ExpressionFailed'],
+    depth: { dead: 1 },
+  },
+] as const)('$what: a broker that is away for a while is told how it ended when it is back', async (row) => {
+  const refusing = new Refusing({ clock });
+  refusing.refusals = 3;
+  transport = refusing;
+  await bind();
+  await start(row.change as Partial<ConsumerConfig>);
+  await publish('x', 'a');
+  for (let i = 0; i < 3; i++) {
+    await until('it waits', () => clock.timers > 0);
+    expect(await depth()).toMatchObject({ ready: 0, unsettled: 1 });
+    expect(ends).toEqual([]);
+    clock.advance(200);
+  }
+  await ended(1);
+  expect(brief()).toEqual(row.ends);
+  expect(await depth()).toMatchObject({ ready: 0, unsettled: 0, ...row.depth });
+});
+
+test('what cannot be settled because of a mistake in here is given back, and handled again', async () => {
+  const refusing = new Refusing({ clock });
+  refusing.refusals = 1;
+  refusing.error = () => {
+    refusing.refusals = 0;
+    return new Error('a mistake');
+  };
+  transport = refusing;
+  await bind();
+  await start();
+  await publish('x', 'a');
+  await ended(1);
+  expect(brief()).toEqual(['done']);
+  expect(await depth()).toMatchObject({ ready: 0, unsettled: 0 });
 });

@@ -104,7 +104,11 @@ export class Consumer {
     this.#inHand++;
     const handler = this.#handler.use();
     this.#handle(delivery, handler)
-      .catch((error: unknown) => this.#options.log(handler.config.name, 'a message could not be settled', error))
+      .catch(async (error: unknown) => {
+        this.#options.log(handler.config.name, 'a message could not be settled', error);
+        if (delivery.held) await delivery.settle({ kind: 'release' });
+      })
+      .catch((error: unknown) => this.#options.log(handler.config.name, 'a message could not be given back', error))
       .then(() => handler.release())
       .catch((error: unknown) => this.#options.log(handler.config.name, 'closing connections failed', error))
       .finally(() => {
@@ -212,7 +216,9 @@ export class Consumer {
       try {
         return await delivery.settle(settlement);
       } catch (error) {
-        if (errorCodeOf(error) !== 'BrokerFull') throw error;
+        const code = errorCodeOf(error);
+        // What is too large stays so; what has no code is a mistake in here.
+        if (!delivery.held || code === undefined || code === 'MessageTooLarge') throw error;
         if (this.#abort.signal.aborted) return await delivery.settle({ kind: 'release' });
         await new Promise<void>((resolve) => void this.#options.clock.after(settleAgainMs, resolve));
       }

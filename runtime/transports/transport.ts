@@ -72,12 +72,14 @@ export interface Delivery {
   readonly message: Message;
   /** It was delivered before, and not settled. */
   readonly redelivered: boolean;
+  /** Whether it is this consumer's to settle: neither settled, nor taken away by the broker, which delivers it again. */
+  readonly held: boolean;
   /**
-   * Says how this delivery ended, once. Resolves when that is safe. The broker may have taken the message away
-   * meanwhile; then it is delivered again, and this rejects.
+   * Says how this delivery ended, once. Resolves when that is safe. When it rejects and the delivery is still held,
+   * nobody else gets the message: settle again, or otherwise.
    *
-   * @throws LevadaError BrokerFull, MessageTooLarge (`done` only: nothing has happened, settle again, or otherwise),
-   *   BrokerUnavailable
+   * @throws LevadaError BrokerFull, MessageTooLarge (`done` only): nothing has happened; BrokerUnavailable: what it
+   *   emits may be there already
    */
   settle(settlement: Settlement): Promise<void>;
 }

@@ -109,7 +109,8 @@ export async function settled(workspace: Workspace, timeoutMs: number): Promise<
   await until(
     'nothing is left in the queues',
     async () => {
-      const { stdout } = await workspace.levada('status', 'chaos', '-o', 'json');
+      const { stdout, stderr } = await workspace.levada('status', 'chaos', '-o', 'json');
+      seen = stderr;
       const { live } = JSON.parse(stdout) as { live: LiveStep[] };
       seen = JSON.stringify(live);
       const busy = live.length < steps.length || live.some((step) => !step.running || step.waiting + step.inFlight > 0);

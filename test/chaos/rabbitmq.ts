@@ -4,6 +4,7 @@
  * says what became of each event that the source has accepted.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { messageOf } from '../../api/errors.ts';
 import { type RabbitVersion, startRabbit } from '../../hack/rabbitmq.ts';
 import { processes } from '../support/processes.ts';
 import { startProxy } from '../support/proxy.ts';
@@ -44,7 +45,11 @@ export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
   const faults = await disturb({ seconds, random: generator(seed), rabbit, proxy, up: up.pid, log });
   const answers = await posting.end();
   const healed = performance.now();
-  await settled(workspace, Math.max(120, seconds) * 1_000);
+  await settled(workspace, Math.max(120, seconds) * 1_000).catch(async (error: unknown) => {
+    log(up.output.slice(-10_000));
+    log(await rabbit.ctl('list_connections', 'pid', 'state', 'client_properties').catch(messageOf));
+    throw error;
+  });
   const settledMs = Math.round(performance.now() - healed);
   const dead = await deadLetters(workspace);
   const report = judge({ answers, dead, file });

@@ -73,10 +73,12 @@ export function settlements(bench: Bench): void {
       const [delivery] = await inbox.has(1);
       await inbox.consumer.close();
       const one = delivery as Delivery;
+      expect(one.held).toBe(true);
       if (kind === 'done') await one.settle({ kind, emits: [] });
       else if (kind === 'release') await one.settle({ kind });
       else if (kind === 'retry') await one.settle({ kind, message: one.message, delayMs: 3_600_000 });
       else await one.settle({ kind, message: certified(one.message) });
+      expect(one.held).toBe(false);
       await expect(one.settle({ kind: 'release' })).rejects.toThrow(/settled/);
       await expect(one.settle({ kind: 'done', emits: [message('2')] })).rejects.toThrow(/settled/);
       const wanted = { done: {}, release: { ready: 1 }, retry: { delayed: 1 }, dead: { dead: 1 } };

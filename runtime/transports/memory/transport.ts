@@ -157,9 +157,13 @@ export class MemoryTransport implements Transport {
 
   #delivery(queue: MemoryQueue, hand: Hand, copy: Copy): Delivery {
     let settled = false;
+    const isHeld = () => !settled && !this.#closed;
     return {
       message: copy.message,
       redelivered: copy.redelivered,
+      get held() {
+        return isHeld();
+      },
       settle: async (settlement) => {
         this.#assertOpen();
         if (settled) throw new Error(`a delivery of ${copy.message.id} to ${queue.name.queue} was settled twice`);

@@ -40,6 +40,8 @@ interface Taking {
   readonly subscription: Subscription;
 }
 
+/** Between two tries to send a message to wait. */
+const sendAgainMs = 1_000;
 const none: InHand = { unsettled: 0, delayed: 0 };
 
 /**
@@ -55,16 +57,18 @@ export class RabbitTransport implements Transport {
   readonly #placements = new Map<string, Placement>();
   readonly #taking = new Set<Taking>();
   readonly #delayed: Delayed;
+  readonly #clock: Clock;
   #closed = false;
 
   /** Connects in the background: each call waits for the connection, and says why there is none. */
   constructor(settings: RabbitSettings, options: RabbitTransportOptions = {}) {
-    const { name = 'levada', log } = options;
+    const { name = 'levada', log, clock = systemClock } = options;
     this.#options = options;
+    this.#clock = clock;
     this.#link = new Link(settings, { name: `${name} consumes`, ...(log && { log }) });
     this.#publishing = new Link(settings, { name: `${name} publishes` });
     this.#publisher = new Publisher(this.#publishing);
-    this.#delayed = new Delayed(options.clock ?? systemClock);
+    this.#delayed = new Delayed(clock);
     this.broker = new RabbitBroker(this.#link, settings, {
       inHand: (pipeline, queue, queueName) => this.#inHand(pipeline, queue, queueName),
       ...(log && { log }),
@@ -261,12 +265,17 @@ export class RabbitTransport implements Transport {
       deliver(this.#delivery(name, received, message));
       return;
     }
-    // It has climbed the whole ladder, and has to wait longer.
-    this.#delay(name, message, delayLeftMs).then(
+    this.#waitOn(name, received, message, delayLeftMs);
+  }
+
+  /** It has climbed the whole ladder, and has to wait longer: it is sent up again until the broker takes it. */
+  #waitOn(name: QueueName, received: Received, message: Message, delayMs: number): void {
+    this.#delay(name, message, delayMs).then(
       () => received.ack(),
       (error: unknown) => {
         this.#options.log?.(`a message could not be sent to wait: ${messageOf(error)}`);
-        received.requeue();
+        if (this.#closed || !received.held) return; // it is delivered again
+        this.#clock.after(sendAgainMs, () => this.#waitOn(name, received, message, delayMs));
       },
     );
   }
@@ -288,12 +297,16 @@ export class RabbitTransport implements Transport {
       if (settlement.kind === 'release') received.requeue();
       else received.ack();
     };
+    const isHeld = () => !settled && !this.#closed && received.held;
     return {
       message,
       redelivered: received.message.fields.redelivered,
+      get held() {
+        return isHeld();
+      },
       settle: (settlement) => {
         // The most frequent end: nothing is to be waited for.
-        if (settlement.kind === 'done' && settlement.emits.length === 0 && !settled && !this.#closed && received.held) {
+        if (settlement.kind === 'done' && settlement.emits.length === 0 && isHeld()) {
           settled = true;
           received.ack();
           return over;

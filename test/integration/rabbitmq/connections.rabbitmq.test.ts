@@ -1,15 +1,21 @@
 /** docs/guides/rabbitmq.md: connections that end, and what is under way on them. */
+import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { Link } from '../../../brokers/rabbitmq/link.ts';
 import { settingsFromUri } from '../../../brokers/rabbitmq/settings.ts';
+import { systemClock } from '../../../runtime/clock.ts';
+import { MemoryDedupStore } from '../../../runtime/delivery/memory-store.ts';
 import type { DeathCertificate } from '../../../runtime/events/message.ts';
+import { Consumer } from '../../../runtime/pipeline/consumer.ts';
+import { environment, handlerServer } from '../../../runtime/steps/testing.ts';
 import { many, message } from '../../../runtime/transports/conformance/messages.ts';
 import { startProxy } from '../../support/proxy.ts';
 import { freshVhost, onEachRabbit } from '../../support/rabbitmq.ts';
 import { root } from '../../support/up.ts';
 import { until } from '../../support/wait.ts';
-import { type Broker, Others, openRig, Rig, rejection } from './harness.ts';
+import { type Broker, endConnection, Others, openRig, Rig, rejection } from './harness.ts';
 
 /** A transport behind a network that can fail, and somebody who is not behind it. */
 async function distant(broker: Broker) {
@@ -55,6 +61,80 @@ onEachRabbit((broker) => {
       await until('it is taken', () => rig.publish(message('4')).then(() => true));
       await until('it is connected', () => rig.state.broker.connection === undefined);
     }
+  });
+
+  test('F16: a connection that falls silent as soon as it is open is noticed as well', async () => {
+    const { host, port } = broker.settings;
+    await using resources = new AsyncDisposableStack();
+    const proxy = await startProxy(() => ({ host, port }));
+    resources.defer(() => proxy.close());
+    const link = new Link({ ...broker.settings, host: '127.0.0.1', port: proxy.port }, { name: 'a test' });
+    resources.defer(() => link.close());
+    await new Promise<void>((resolve) => {
+      const end = link.listen({
+        up: () => {
+          // Its first question is under way: the answer never comes.
+          proxy.silence();
+          setImmediate(() => end());
+          resolve();
+        },
+      });
+    });
+    const failure = await until('it is noticed', () => link.failure, { timeoutMs: 25_000 });
+    expect(failure).toMatchObject({ code: 'BrokerUnavailable' });
+    proxy.heal();
+    await until('another one is there', () => link.connection !== undefined, { timeoutMs: 25_000 });
+  });
+
+  test('F23: what has been done is said when the connection that publishes is back', async () => {
+    await using run = await distant(broker);
+    const { rig, proxy } = run;
+    const gate = Promise.withResolvers<void>();
+    await using server = await handlerServer((res) => {
+      const answer = () => void res.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+      gate.promise.then(answer, answer);
+    });
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'scored'));
+    const ends: string[] = [];
+    const consumer = await Consumer.start(
+      {
+        kind: 'consumer',
+        pipeline: rig.pipeline,
+        name: 'a',
+        action: { kind: 'http', url: server.url, timeoutMs: 60_000 },
+        emits: [{ type: 'scored' }],
+        retry: { maxAttempts: 3, initialMs: 1_000, factor: 2, maxMs: 60_000 },
+        concurrency: 2,
+      },
+      {
+        transport: rig.rabbit,
+        environment,
+        dedup: new MemoryDedupStore(),
+        clock: systemClock,
+        date: () => new Date(),
+        random: randomBytes,
+        ended: ({ end }) => ends.push(end),
+        changed: () => {},
+        log: (_, text) => rig.log.push(text),
+      },
+    );
+    await rig.publish(message('1'), message('2'));
+    await until('both are in hand', () => server.requests.length === 2);
+    proxy.refuse();
+    await endConnection(broker, rig.settings.vhost, 'a test publishes');
+    gate.resolve();
+    // What is published later than that is refused: so was what they emit.
+    for (const id of ['x', 'y']) {
+      expect((await rejection(rig.publish(message(id, { type: 'other' })))).code).toBe('BrokerUnavailable');
+    }
+    await run.others.channel.checkQueue(rig.nameOf('b')).then(({ messageCount }) => expect(messageCount).toBe(0));
+    expect(ends).toEqual([]);
+    proxy.heal();
+    await rig.depthIs('b', { ready: 2 });
+    await rig.depthIs('a', {});
+    expect(ends).toEqual(['done', 'done']);
+    expect(server.requests).toHaveLength(2);
+    await consumer.close(0);
   });
 
   test('F18: a message that outlives no consumer becomes a dead letter', async () => {

@@ -7,6 +7,7 @@ import { type RabbitSettings, settingsFromUri } from '../../../brokers/rabbitmq/
 import { Bench } from '../../../runtime/transports/conformance/bench.ts';
 import { RabbitTransport } from '../../../runtime/transports/rabbitmq/transport.ts';
 import { freshVhost } from '../../support/rabbitmq.ts';
+import { until } from '../../support/wait.ts';
 
 export interface Broker {
   readonly name: string;
@@ -116,6 +117,20 @@ export async function ask<T = unknown>(
   const text = await response.text();
   if (!response.ok) throw new Error(`${path}: ${response.status} ${text}`);
   return (text === '' ? undefined : JSON.parse(text)) as T;
+}
+
+interface Listed {
+  readonly name: string;
+  readonly client_properties: { readonly connection_name?: string };
+}
+
+/** The broker ends the connection that calls itself `name`, as soon as it lists it: every five seconds. */
+export async function endConnection(broker: Broker, vhost: string, name: string): Promise<void> {
+  const { name: listed } = await until(`the broker lists ${name}`, async () => {
+    const all = await ask<Listed[]>(broker, 'GET', `vhosts/${vhost}/connections`);
+    return all.find(({ client_properties }) => client_properties?.connection_name === name);
+  });
+  await ask(broker, 'DELETE', `connections/${encodeURIComponent(listed)}`);
 }
 
 export interface Permissions {
