@@ -71,8 +71,7 @@ export async function startPipeline(
   workspace.env['LEVADA_BROKER_URL'] = brokerUrl;
   const up = workspace.spawn(['up', 'chaos']);
   await up.says('chaos: Running', { timeoutMs: 60_000 });
-  const { stdout } = await workspace.levada('get', 'chaos', '-o', 'json');
-  const url = `${(JSON.parse(stdout) as { services: Record<string, string> }).services['chaos-api']}/`;
+  const url = `${(await workspace.get('chaos')).services['chaos-api']}/`;
   return { workspace, up, url, file };
 }
 

@@ -5,13 +5,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
-import { createServer as createHttpServer } from 'node:http';
-import { type AddressInfo, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type Rabbit, type RabbitVersion, rabbitVersions, startRabbit } from '../../../hack/rabbitmq.ts';
 import { freePort } from '../../../operator/drivers/local/ports.ts';
+import { handlerServer } from '../../../runtime/steps/testing.ts';
 import { requireSeedPython } from '../../support/models.ts';
+import { post } from '../../support/serve.ts';
 import { root, Workspace } from '../../support/up.ts';
 import { until } from '../../support/wait.ts';
 
@@ -22,8 +23,20 @@ const orders = Array.from({ length: 50 }, (_, n) => ({
   total_amount: n + 0.5,
   user_id: n,
 }));
-const post = (url: string, body: object) =>
-  fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+/** Posts an order. @returns the id that it was given */
+async function order(url: string, body: object): Promise<string> {
+  const { json } = await post(url, body);
+  return (json as { order_id: string }).order_id;
+}
+
+/** Levada's half, in the folder `half`. */
+const writeHalf = (workspace: Workspace, name: string, spec: object) =>
+  workspace.write('half/half.json', {
+    apiVersion: 'levada.dev/v1alpha1',
+    kind: 'EventPipeline',
+    metadata: { name },
+    spec,
+  });
 
 /** An address of this machine on which nobody has the port. */
 async function freeAddress(): Promise<string> {
@@ -89,30 +102,13 @@ describe.each(versions)('RabbitMQ $name', ({ name, missing }) => {
     if (missing !== undefined) context.skip(missing);
     const python = await requireSeedPython(context);
     await using workspace = await Workspace.create();
-    const got = new Map<string, unknown>();
-    const handler = createHttpServer((req, res) => {
-      let body = '';
-      req.on('data', (chunk: Buffer) => {
-        body += chunk.toString();
-      });
-      req.on('end', () => {
-        got.set(String(req.headers['ce-id']), JSON.parse(body));
-        res.writeHead(204).end();
-      });
-    });
-    await new Promise<void>((resolve) => handler.listen(0, '127.0.0.1', resolve));
+    await using handler = await handlerServer((res) => void res.writeHead(204).end());
     workspace.env['LEVADA_BROKER_URL'] = rabbit.uri;
-    await workspace.write('half/orders.json', {
-      apiVersion: 'levada.dev/v1alpha1',
-      kind: 'EventPipeline',
-      metadata: { name: 'orders' },
-      spec: {
-        sources: [{ name: 'legacy', emits: 'order.created', id: 'order_id', queue: { name: 'order_created_events' } }],
-        steps: [{ name: 'inventory', consumes: ['order.created'], http: { url: 'http://handler/' } }],
-      },
+    await writeHalf(workspace, 'orders', {
+      sources: [{ name: 'legacy', emits: 'order.created', id: 'order_id', queue: { name: 'order_created_events' } }],
+      steps: [{ name: 'inventory', consumes: ['order.created'], http: { url: 'http://handler/' } }],
     });
-    const { port } = handler.address() as AddressInfo;
-    await workspace.write('half/levada.local.yaml', { hosts: { handler: `http://127.0.0.1:${port}` } });
+    await workspace.write('half/levada.local.yaml', { hosts: { handler: handler.url } });
     // Levada first: there is no such queue yet, which it says and waits for.
     let up = workspace.spawn(['up', 'half']);
     await up.says('the broker has no queue order_created_events', { timeoutMs: 60_000 });
@@ -122,27 +118,29 @@ describe.each(versions)('RabbitMQ $name', ({ name, missing }) => {
     const url = `http://127.0.0.1:${http}/orders/`;
     await until('it listens', () => fetch(url).then(() => true), { seen: () => service.output });
     const sent = new Map<string, object>();
-    const order = async (body: object) => {
-      const answer = (await (await post(url, body)).json()) as { order_id: string };
-      sent.set(answer.order_id, { ...body, order_id: answer.order_id, status: 'pending' });
+    const orderAll = async (bodies: readonly object[]) => {
+      for (const body of bodies) {
+        const id = await order(url, body);
+        sent.set(id, { ...body, order_id: id, status: 'pending' });
+      }
     };
-    for (const body of orders) await order(body);
+    const got = () => new Map(handler.requests.map(({ headers, body }) => [headers['ce-id'], JSON.parse(body)]));
     const all = () =>
-      until('all are handled', () => got.size === sent.size, {
+      until('all are handled', () => got().size === sent.size, {
         timeoutMs: 60_000,
-        seen: () => `${got.size} of ${sent.size}`,
+        seen: () => `${got().size} of ${sent.size}`,
       });
+    await orderAll(orders);
     await all();
     // And the other way round: the program goes on while Levada is away, its own queue_declare included.
     await up.interrupt();
-    for (const body of orders.slice(0, 10)) await order(body);
+    await orderAll(orders.slice(0, 10));
     up = workspace.spawn(['up', 'half']);
     await all();
-    expect(Object.fromEntries(got)).toEqual(Object.fromEntries(sent));
+    expect(Object.fromEntries(got())).toEqual(Object.fromEntries(sent));
     expect(service.output).not.toContain('ERROR');
     await service.stop();
     await up.interrupt();
-    handler.close();
   });
 
   test('a `publish` step of Levada puts it there, and inventory_service.py handles it', async (context) => {
@@ -150,37 +148,24 @@ describe.each(versions)('RabbitMQ $name', ({ name, missing }) => {
     const python = await requireSeedPython(context);
     await using workspace = await Workspace.create();
     workspace.env['LEVADA_BROKER_URL'] = rabbit.uri;
-    await workspace.write('half/orders.json', {
-      apiVersion: 'levada.dev/v1alpha1',
-      kind: 'EventPipeline',
-      metadata: { name: 'shop' },
-      spec: {
-        sources: [
-          {
-            name: 'api',
-            emits: 'order.created',
-            http: {
-              path: '/orders/',
-              assign: { order_id: '{% $uuid() %}', status: 'pending' },
-              response: { body: { order_id: '{% order_id %}' } },
-            },
+    await writeHalf(workspace, 'shop', {
+      sources: [
+        {
+          name: 'api',
+          emits: 'order.created',
+          http: {
+            path: '/orders/',
+            assign: { order_id: '{% $uuid() %}', status: 'pending' },
+            response: { body: { order_id: '{% order_id %}' } },
           },
-        ],
-        steps: [
-          { name: 'out', consumes: ['order.created'], publish: { queue: 'order_created_events', format: 'json' } },
-        ],
-      },
+        },
+      ],
+      steps: [{ name: 'out', consumes: ['order.created'], publish: { queue: 'order_created_events', format: 'json' } }],
     });
     const up = workspace.spawn(['up', 'half']);
     await up.says('shop: Running', { timeoutMs: 60_000 });
-    const { services } = JSON.parse((await workspace.levada('get', 'shop', '-o', 'json')).stdout) as {
-      services: Record<string, string>;
-    };
+    const url = `${(await workspace.get('shop')).services['shop-api']}/orders/`;
     const sent: string[] = [];
-    const order = async (body: object) => {
-      const answer = (await (await post(`${services['shop-api']}/orders/`, body)).json()) as { order_id: string };
-      sent.push(answer.order_id);
-    };
     const start = () => Program.start(workspace, rabbit.address, python, 'inventory_service', ['inventory_service.py']);
     let service = await start();
     const all = () =>
@@ -192,13 +177,13 @@ describe.each(versions)('RabbitMQ $name', ({ name, missing }) => {
           seen: () => service.output.slice(-2_000),
         },
       );
-    for (const body of orders) await order(body);
+    for (const body of orders) sent.push(await order(url, body));
     await all();
     expect(service.output).not.toContain('ERROR');
     // It goes, orders come meanwhile, and it comes back: its queue_declare finds the queue as it has made it.
     await service.stop();
     sent.length = 0;
-    for (const body of orders.slice(0, 10)) await order(body);
+    for (const body of orders.slice(0, 10)) sent.push(await order(url, body));
     service = await start();
     await all();
     expect(service.output).not.toContain('ERROR');
