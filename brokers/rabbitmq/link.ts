@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
 import { LevadaError, messageOf } from '../../api/errors.ts';
+import { close } from './close.ts';
 import { channelFailure, connectionFailure } from './failure.ts';
 import { type RabbitSettings, shownBroker } from './settings.ts';
 
@@ -116,7 +117,7 @@ export class Link {
     } catch (error) {
       throw channelFailure(closedBy ?? error, what);
     } finally {
-      await channel?.close().catch(() => {}); // it is closed already
+      if (channel) await close(channel);
     }
   }
 
@@ -134,7 +135,7 @@ export class Link {
       if (!connection) return this.#tellDown(new LevadaError('BrokerUnavailable', { detail: 'it is closed' }));
       // A broker that is not there any more answers nothing.
       const hung = setTimeout(() => this.#destroy(new Error('it does not answer')), 2_000);
-      await connection.close().catch(() => {});
+      await close(connection);
       clearTimeout(hung);
     })();
     await this.#ended;
@@ -182,7 +183,7 @@ export class Link {
   }
 
   #taken(connection: ChannelModel): void {
-    if (this.#closed) return void connection.close().catch(() => {});
+    if (this.#closed) return void close(connection);
     this.#attempts = 0;
     if (this.#failure) this.#options.log(`connected to ${this.#shown} again`);
     this.#failure = undefined;

@@ -1,4 +1,5 @@
 import type { ChannelModel, ConfirmChannel } from 'amqplib';
+import { close } from '../../../brokers/rabbitmq/close.ts';
 import { channelFailure } from '../../../brokers/rabbitmq/failure.ts';
 import type { Link } from '../../../brokers/rabbitmq/link.ts';
 
@@ -41,7 +42,7 @@ export class ChannelKeeper {
     this.#closed = true;
     this.#end();
     clearTimeout(this.#timer);
-    await this.#channel?.close().catch(() => {}); // it has ended by itself
+    if (this.#channel) await close(this.#channel);
   }
 
   /** Never rejects. */
@@ -59,19 +60,19 @@ export class ChannelKeeper {
         reason = error;
         // From here on it takes no acknowledgements, long before the broker has confirmed its end.
         if (this.#channel === opened) this.#lose(connection, reason);
-        void opened.close().catch(() => {}); // it has ended by itself
+        void close(opened);
       });
       channel.on('close', () => {
         if (this.#channel === opened) this.#lose(connection, reason);
       });
       this.#channel = channel;
-      if (this.#closed) return await channel.close();
+      if (this.#closed) return await close(channel);
       await this.#keeping.opened(channel);
       this.#attempts = 0;
     } catch (error) {
       if (channel && this.#channel !== channel) return; // lost while it was being opened, and said
       this.#lose(connection, reason ?? error);
-      await channel?.close().catch(() => {}); // the broker has closed it
+      if (channel) await close(channel);
     }
   }
 

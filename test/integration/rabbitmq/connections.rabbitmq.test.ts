@@ -29,6 +29,17 @@ async function distant(broker: Broker) {
   return { rig, proxy, others, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
+/** A connection over such a network. */
+async function distantLink({ settings }: Broker) {
+  const resources = new AsyncDisposableStack();
+  const { host, port } = settings;
+  const proxy = await startProxy(() => ({ host, port }));
+  resources.defer(() => proxy.close());
+  const link = new Link({ ...settings, host: '127.0.0.1', port: proxy.port }, { name: 'a test' });
+  resources.defer(() => link.close());
+  return { proxy, link, [Symbol.asyncDispose]: () => resources.disposeAsync() };
+}
+
 onEachRabbit((broker) => {
   test('F16: a connection that has fallen silent is noticed, and what was in hand comes again', async () => {
     await using both = await distant(broker);
@@ -64,12 +75,8 @@ onEachRabbit((broker) => {
   });
 
   test('F16: a connection that falls silent as soon as it is open is noticed as well', async () => {
-    const { host, port } = broker.settings;
-    await using resources = new AsyncDisposableStack();
-    const proxy = await startProxy(() => ({ host, port }));
-    resources.defer(() => proxy.close());
-    const link = new Link({ ...broker.settings, host: '127.0.0.1', port: proxy.port }, { name: 'a test' });
-    resources.defer(() => link.close());
+    await using distance = await distantLink(broker);
+    const { proxy, link } = distance;
     await new Promise<void>((resolve) => {
       const end = link.listen({
         up: () => {
@@ -84,6 +91,21 @@ onEachRabbit((broker) => {
     expect(failure).toMatchObject({ code: 'BrokerUnavailable' });
     proxy.heal();
     await until('another one is there', () => link.connection !== undefined, { timeoutMs: 25_000 });
+  });
+
+  test('F16: a connection that ends before the broker has confirmed the end of a channel holds nobody up', async () => {
+    await using distance = await distantLink(broker);
+    const { proxy, link } = distance;
+    const used = link.use('nothing', async () => {
+      proxy.silence();
+      // Its end is asked for right after this, and is never answered.
+      setImmediate(() => proxy.cut());
+    });
+    await used;
+    proxy.heal();
+    await link.ready(10_000);
+    proxy.silence();
+    await link.close();
   });
 
   test('F23: what has been done is said when the connection that publishes is back', async () => {
