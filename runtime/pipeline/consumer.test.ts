@@ -290,7 +290,8 @@ class Refusing extends MemoryTransport {
     return super.consume(name, limit, (delivery) => {
       let left = this.refusals;
       deliver({
-        ...delivery,
+        message: delivery.message,
+        redelivered: delivery.redelivered,
         get held() {
           return delivery.held;
         },

@@ -30,6 +30,47 @@ interface Hand extends Taker {
   inHand: number;
 }
 
+interface Settler {
+  isClosed(): boolean;
+  /** @throws LevadaError BrokerFull, BrokerUnavailable, MessageTooLarge: nothing has changed */
+  settle(delivery: MemoryDelivery, settlement: Settlement): void;
+}
+
+/** A class, since there is one for each message. */
+class MemoryDelivery implements Delivery {
+  readonly queue: MemoryQueue;
+  readonly hand: Hand;
+  readonly copy: Copy;
+  readonly #settler: Settler;
+  #settled = false;
+
+  constructor(queue: MemoryQueue, hand: Hand, copy: Copy, settler: Settler) {
+    this.queue = queue;
+    this.hand = hand;
+    this.copy = copy;
+    this.#settler = settler;
+  }
+
+  get message(): Message {
+    return this.copy.message;
+  }
+
+  get redelivered(): boolean {
+    return this.copy.redelivered;
+  }
+
+  get held(): boolean {
+    return !this.#settled && !this.#settler.isClosed();
+  }
+
+  readonly settle = async (settlement: Settlement): Promise<void> => {
+    if (this.#settled)
+      throw new Error(`a delivery of ${this.message.id} to ${this.queue.name.queue} was settled twice`);
+    this.#settler.settle(this, settlement);
+    this.#settled = true;
+  };
+}
+
 /**
  * A broker in this process' memory: everything ends with it. Messages are values that nobody changes, their data
  * included, so that queues share them instead of copying.
@@ -42,6 +83,13 @@ export class MemoryTransport implements Transport {
   readonly #active = new Set<MemoryQueue>();
   #pumping = false;
   #closed = false;
+  readonly #settler: Settler = {
+    isClosed: () => this.#closed,
+    settle: (delivery, settlement) => {
+      this.#assertOpen();
+      this.#end(delivery, settlement);
+    },
+  };
 
   constructor({ clock = systemClock, maxBytes = 256 * 1024 * 1024 }: MemoryTransportOptions = {}) {
     this.#budget = new Budget(maxBytes);
@@ -80,7 +128,7 @@ export class MemoryTransport implements Transport {
       },
       take: (copy) => {
         hand.inHand++;
-        deliver(this.#delivery(queue, hand, copy));
+        deliver(new MemoryDelivery(queue, hand, copy, this.#settler));
       },
     };
     queue.addTaker(hand);
@@ -155,26 +203,12 @@ export class MemoryTransport implements Transport {
     throw new LevadaError('BrokerUnavailable', { detail: `there is no queue ${to ?? ''} of ${pipeline}` });
   }
 
-  #delivery(queue: MemoryQueue, hand: Hand, copy: Copy): Delivery {
-    let settled = false;
-    const isHeld = () => !settled && !this.#closed;
-    return {
-      message: copy.message,
-      redelivered: copy.redelivered,
-      get held() {
-        return isHeld();
-      },
-      settle: async (settlement) => {
-        this.#assertOpen();
-        if (settled) throw new Error(`a delivery of ${copy.message.id} to ${queue.name.queue} was settled twice`);
-        this.#settle(queue, copy, settlement);
-        settled = true;
-        hand.inHand--;
-        queue.unsettled--;
-        this.#wake(queue);
-        this.#exchange.removeIfOver(queue);
-      },
-    };
+  #end({ queue, hand, copy }: MemoryDelivery, settlement: Settlement): void {
+    this.#settle(queue, copy, settlement);
+    hand.inHand--;
+    queue.unsettled--;
+    this.#wake(queue);
+    this.#exchange.removeIfOver(queue);
   }
 
   /** @throws LevadaError BrokerFull, MessageTooLarge: nothing has changed */

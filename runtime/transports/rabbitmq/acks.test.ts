@@ -34,7 +34,7 @@ describe('acknowledgements', () => {
       frames++;
       throw new IllegalOperationError('Channel closing', '');
     };
-    const acks = new Acks({ ack: refuse, nack: refuse }, () => {});
+    const acks = new Acks({ ack: refuse, nack: refuse }, 10, () => {});
     acks.ack(channel.deliver());
     acks.flush();
     acks.requeue(channel.deliver());
@@ -45,16 +45,25 @@ describe('acknowledgements', () => {
   it('are one frame for a turn', () => {
     const channel = new Channel();
     const turns: Array<() => void> = [];
-    const acks = new Acks(channel, (run) => void turns.push(run));
+    const acks = new Acks(channel, 1_000, (run) => void turns.push(run));
     for (let i = 0; i < 100; i++) acks.ack(channel.deliver());
     expect(turns.length).toBe(1);
     turns[0]?.();
     expect([channel.frames, channel.open.size]).toEqual([1, 0]);
   });
 
+  it('are sent at once when the broker waits for them: half of what may be in hand is over', () => {
+    const channel = new Channel();
+    const acks = new Acks(channel, 10, () => {});
+    for (let i = 0; i < 4; i++) acks.ack(channel.deliver());
+    expect(channel.frames).toBe(0);
+    acks.ack(channel.deliver());
+    expect([channel.frames, channel.open.size]).toEqual([1, 0]);
+  });
+
   it('do not wait for a message that takes longer', () => {
     const channel = new Channel();
-    const acks = new Acks(channel, () => {});
+    const acks = new Acks(channel, 1_000, () => {});
     for (let i = 0; i < 5; i++) channel.deliver();
     for (const tag of [2, 3, 5]) acks.ack(tag);
     acks.flush();
@@ -69,9 +78,9 @@ describe('acknowledgements', () => {
   it('name each delivery once, in whatever order they end', () => {
     const action = fc.oneof(fc.constant('deliver'), fc.constant('flush'), fc.nat(), fc.record({ requeue: fc.nat() }));
     fc.assert(
-      fc.property(fc.array(action, { maxLength: 200 }), (actions) => {
+      fc.property(fc.array(action, { maxLength: 200 }), fc.integer({ min: 1, max: 20 }), (actions, limit) => {
         const channel = new Channel();
-        const acks = new Acks(channel, () => {});
+        const acks = new Acks(channel, limit, () => {});
         const inHand: number[] = [];
         for (const one of actions) {
           if (one === 'deliver') inHand.push(channel.deliver());
@@ -91,7 +100,7 @@ describe('acknowledgements', () => {
 
   it('are not sent when the channel has gone', () => {
     const channel = new Channel();
-    const acks = new Acks(channel, () => {});
+    const acks = new Acks(channel, 1_000, () => {});
     acks.ack(channel.deliver());
     acks.close();
     acks.flush();

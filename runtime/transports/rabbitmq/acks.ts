@@ -9,11 +9,13 @@ export interface AckChannel {
 const tagged = (deliveryTag: number) => ({ fields: { deliveryTag } });
 
 /**
- * Acknowledgements of one channel, a frame for many: once a turn of the event loop, all up to the contiguous tag
- * together, and what is beyond a message that takes longer one by one, so that nobody waits for it.
+ * Acknowledgements of one channel, a frame for many: once a turn of the event loop, and as soon as half of what may be
+ * in hand is over, since the broker sends nothing more before it is told. All up to the contiguous tag together, and
+ * what is beyond a message that takes longer one by one, so that nobody waits for it.
  */
 export class Acks {
   readonly #channel: AckChannel;
+  readonly #half: number;
   readonly #schedule: (run: () => void) => void;
   /** Every delivery up to this tag has been settled. */
   #high = 0;
@@ -22,17 +24,25 @@ export class Acks {
   /** Settled, above it. `true`: the broker knows. */
   readonly #ahead = new Map<number, boolean>();
   #untoldAhead: number[] = [];
+  /** Settled since the broker was told. */
+  #since = 0;
   #scheduled = false;
   #closed = false;
 
-  constructor(channel: AckChannel, schedule: (run: () => void) => void = setImmediate) {
+  /** @param limit deliveries that may be in hand */
+  constructor(channel: AckChannel, limit: number, schedule: (run: () => void) => void = setImmediate) {
     this.#channel = channel;
+    this.#half = Math.max(1, Math.floor(limit / 2));
     this.#schedule = schedule;
   }
 
   /** The delivery is over: the broker may forget the message. */
   ack(tag: number): void {
     this.#settle(tag, false);
+    if (++this.#since >= this.#half) {
+      this.flush();
+      return;
+    }
     if (this.#scheduled) return;
     this.#scheduled = true;
     this.#schedule(this.#flush);
@@ -52,8 +62,8 @@ export class Acks {
 
   /** Tells the broker now. */
   flush(): void {
-    this.#scheduled = false;
     const [last, ahead] = [this.#untold, this.#untoldAhead];
+    this.#since = 0;
     this.#untold = 0;
     this.#untoldAhead = [];
     if (this.#closed) return;
@@ -76,7 +86,10 @@ export class Acks {
     this.close();
   }
 
-  readonly #flush = () => this.flush();
+  readonly #flush = () => {
+    this.#scheduled = false;
+    this.flush();
+  };
 
   #settle(tag: number, told: boolean): void {
     if (tag !== this.#high + 1) {

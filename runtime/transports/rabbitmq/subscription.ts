@@ -118,7 +118,7 @@ export class Subscription {
   }
 
   #opened(channel: ConfirmChannel): void {
-    this.#acks = new Acks(channel);
+    this.#acks = new Acks(channel, this.#options.limit);
     this.#failure = undefined;
     this.#balance();
   }

@@ -21,6 +21,7 @@ import type { Consumer, DeadLetterFate, Delivery, Depth, QueueName, Settlement, 
 import { attributeBytes, decode, decodeForeign, encode, encodeForeign, maxAttributeBytes } from './codec.ts';
 import { visitDeadQueue } from './dead.ts';
 import { Delayed } from './delayed.ts';
+import { closedError, RabbitDelivery, type Settler } from './delivery.ts';
 import { Publisher } from './publisher.ts';
 import { type Received, Subscription } from './subscription.ts';
 
@@ -145,10 +146,11 @@ export class RabbitTransport implements Transport {
       throw new LevadaError('BrokerUnavailable', { detail: `there is no queue ${name.queue} of ${name.pipeline}` });
     }
     await this.#link.ready(5_000);
+    const settler = this.#settler(name);
     const subscription = new Subscription(this.#link, {
       what: `queue ${name.queue} of ${name.pipeline}`,
       limit,
-      deliver: (received) => this.#take(name, received, deliver),
+      deliver: (received) => this.#take(settler, received, deliver),
       missing: () => this.#options.missing?.(name.pipeline),
       log: (text) => this.#options.log?.(text),
     });
@@ -254,15 +256,27 @@ export class RabbitTransport implements Transport {
     };
   }
 
-  #take(name: QueueName, received: Received, deliver: (delivery: Delivery) => void): void {
+  #settler(name: QueueName): Settler {
+    const isClosed = () => this.#closed;
+    return {
+      name,
+      get closed() {
+        return isClosed();
+      },
+      settle: (settlement) => this.#settle(name, settlement),
+    };
+  }
+
+  #take(settler: Settler, received: Received, deliver: (delivery: Delivery) => void): void {
     const { adopted, name: queue } = received.source;
+    const { name } = settler;
     if (adopted) {
-      deliver(this.#delivery(name, received, decodeForeign(received.message, queue)));
+      deliver(new RabbitDelivery(decodeForeign(received.message, queue), received, settler));
       return;
     }
     const { message, delayLeftMs } = decode(received.message, name.queue);
     if (delayLeftMs === 0) {
-      deliver(this.#delivery(name, received, message));
+      deliver(new RabbitDelivery(message, received, settler));
       return;
     }
     this.#waitOn(name, received, message, delayLeftMs);
@@ -278,42 +292,6 @@ export class RabbitTransport implements Transport {
         this.#clock.after(sendAgainMs, () => this.#waitOn(name, received, message, delayMs));
       },
     );
-  }
-
-  #delivery(name: QueueName, received: Received, message: Message): Delivery {
-    let settled = false;
-    const settle = async (settlement: Settlement): Promise<void> => {
-      this.#assertOpen();
-      if (settled) throw new Error(`a delivery of ${message.id} to ${name.queue} was settled twice`);
-      if (!received.held) throw takenAway(name);
-      settled = true;
-      try {
-        await this.#settle(name, settlement);
-      } catch (error) {
-        settled = false;
-        throw error;
-      }
-      if (!received.held) throw takenAway(name);
-      if (settlement.kind === 'release') received.requeue();
-      else received.ack();
-    };
-    const isHeld = () => !settled && !this.#closed && received.held;
-    return {
-      message,
-      redelivered: received.message.fields.redelivered,
-      get held() {
-        return isHeld();
-      },
-      settle: (settlement) => {
-        // The most frequent end: nothing is to be waited for.
-        if (settlement.kind === 'done' && settlement.emits.length === 0 && isHeld()) {
-          settled = true;
-          received.ack();
-          return over;
-        }
-        return settle(settlement);
-      },
-    };
   }
 
   /** What must be safe before the broker may forget the message. */
@@ -367,16 +345,9 @@ export class RabbitTransport implements Transport {
   }
 
   #assertOpen(): void {
-    if (this.#closed) throw new LevadaError('BrokerUnavailable', { detail: 'it is closed' });
+    if (this.#closed) throw closedError();
   }
 }
-
-const over = Promise.resolve();
-
-const takenAway = ({ queue, pipeline }: QueueName): LevadaError =>
-  new LevadaError('BrokerUnavailable', {
-    detail: `the channel of ${queue} of ${pipeline} has gone; it delivers again`,
-  });
 
 function assertSize(messages: readonly Message[]): void {
   for (const message of messages) {
