@@ -146,7 +146,8 @@ async function postAll(shop: Shop, folder: string, ledger: string): Promise<Post
   let over = false;
   const killing = (async () => {
     const victims = new Set<number>();
-    while (!over) {
+    // Each costs a start and its pause of up to 10 s: were there no end to them, a slow machine would handle next to nothing.
+    while (!over && victims.size < 20) {
       await pause(100 + Math.random() * 900);
       const pid = lastPid(ledger);
       if (pid === undefined || victims.has(pid)) continue; // the next one has not handled anything yet

@@ -1,5 +1,6 @@
 /** docs/guides/rabbitmq.md: what happens to the broker itself, and to clocks. Each version has a broker of its own. */
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -157,11 +158,17 @@ onEachRabbit(({ name, settings: shared }) => {
       const command = ['-f', '+0', 'env', '-u', 'FAKETIME', process.execPath, script, rig.pipeline];
       // faketime stays beside what it starts: both are ended as a group.
       const child = spawn(faketime, command, { env: own, stdio: ['pipe', 'pipe', 'inherit'], detached: true });
-      const kill = () => {
+      const ended = once(child, 'close');
+      const kill = async () => {
         try {
           if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
         } catch (error) {
           if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error; // it has ended
+        }
+        await ended;
+        // Its semaphore is named by process id, and may have been taken when it was killed: the next of the id would wait for ever.
+        for (const name of ['faketime_shm_', 'sem.faketime_sem_']) {
+          await rm(`/dev/shm/${name}${child.pid}`, { force: true });
         }
       };
       resources.defer(kill);
@@ -196,7 +203,7 @@ onEachRabbit(({ name, settings: shared }) => {
       expect([ends('2'), ends('3')]).toEqual([['retry', 'done'], ['done']]);
       expect(Math.abs(apart() + year)).toBeLessThan(86_400_000);
       await rig.depthIs('out', { ready: 3 });
-      kill();
+      await kill();
       await rig.depthIs('work', {});
     },
   );
