@@ -3,6 +3,8 @@ import { defineConfig } from 'vitest/config';
 const include = '{api,brokers,operator,runtime,cli,hack,test}/**/*.test.ts';
 /** What needs brokers, which are started once for all of it. */
 const withRabbit = '**/*.rabbitmq.test.ts';
+/** What needs an API server, likewise. */
+const withCluster = '**/*.cluster.test.ts';
 
 export default defineConfig({
   test: {
@@ -13,10 +15,17 @@ export default defineConfig({
     maxWorkers: 2,
     pool: 'forks',
     projects: [
-      { extends: true, test: { name: 'levada', include: [include], exclude: [withRabbit, '**/node_modules/**'] } },
+      {
+        extends: true,
+        test: { name: 'levada', include: [include], exclude: [withRabbit, withCluster, '**/node_modules/**'] },
+      },
       {
         extends: true,
         test: { name: 'rabbitmq', include: [withRabbit], globalSetup: ['test/support/rabbitmq-setup.ts'] },
+      },
+      {
+        extends: true,
+        test: { name: 'cluster', include: [withCluster], globalSetup: ['test/support/cluster-setup.ts'] },
       },
     ],
   },

@@ -1,4 +1,5 @@
 import { brokerErrors } from './errors/broker.ts';
+import { clusterErrors } from './errors/cluster.ts';
 import type { ErrorDefinition } from './errors/definition.ts';
 import { eventErrors } from './errors/events.ts';
 import { modelErrors } from './errors/models.ts';
@@ -17,6 +18,7 @@ export const errorGroups = {
   wire: { title: 'On the wire', errors: wireErrors },
   events: { title: 'Events: reasons of retries and dead letters', errors: eventErrors },
   broker: { title: 'Brokers', errors: brokerErrors },
+  cluster: { title: 'Clusters', errors: clusterErrors },
   tools: { title: 'Commands', errors: toolErrors },
 } as const;
 
@@ -26,6 +28,7 @@ export type ErrorCode =
   | keyof typeof wireErrors
   | keyof typeof eventErrors
   | keyof typeof brokerErrors
+  | keyof typeof clusterErrors
   | keyof typeof toolErrors;
 export const errors: Readonly<Record<ErrorCode, ErrorDefinition>> = {
   ...resourceErrors,
@@ -33,6 +36,7 @@ export const errors: Readonly<Record<ErrorCode, ErrorDefinition>> = {
   ...wireErrors,
   ...eventErrors,
   ...brokerErrors,
+  ...clusterErrors,
   ...toolErrors,
 };
 export type ErrorParams = Readonly<Record<string, string | number>>;

@@ -16,6 +16,7 @@ const steps = {
   test: [['hack/test.ts']],
   prove: [['hack/prove.ts']],
   rabbitmq: [['hack/rabbitmq.ts']],
+  cluster: [['hack/cluster.ts']],
 };
 
 function run(command, args, options = {}) {

@@ -1,0 +1,55 @@
+import { define } from './definition.ts';
+
+/** What comes of asking a Kubernetes API server. */
+export const clusterErrors = define({
+  ClusterUnavailable: {
+    outcome: 'retry',
+    message: 'the API server does not answer: {detail}',
+    remedy: 'Nothing is lost: it is tried again with backoff. Check the address, and whether the API server runs.',
+  },
+  ClusterBusy: {
+    outcome: 'retry',
+    message: 'the API server has refused {what} for now: {detail}',
+    remedy: 'It is tried again later. Flow control (APF) limits who asks too much.',
+  },
+  ClusterConflict: {
+    outcome: 'retry',
+    message: '{what} was changed by somebody else meanwhile: {detail}',
+    remedy: 'It is read and tried again by itself.',
+  },
+  ClusterUnauthorized: {
+    outcome: 'wait',
+    message: 'the API server does not know who asks: {detail}',
+    remedy: 'Renew the credentials of the kubeconfig, or of the service account.',
+  },
+  ClusterForbidden: {
+    outcome: 'wait',
+    message: 'not allowed: {detail}',
+    remedy: 'Grant the verb that is named; the chart holds every role that is needed.',
+  },
+  ClusterQuotaExceeded: {
+    outcome: 'wait',
+    message: 'a quota is used up: {detail}',
+    remedy: 'Raise the ResourceQuota of the namespace, or ask for less.',
+  },
+  ClusterNotFound: {
+    outcome: 'wait',
+    message: 'there is no {what}: {detail}',
+    remedy: 'Apply it; where it is a kind, install the CRDs.',
+  },
+  ClusterExpired: {
+    outcome: 'retry',
+    message: 'the API server no longer has that version: {detail}',
+    remedy: 'Everything is listed anew by itself.',
+  },
+  ClusterRefused: {
+    outcome: 'terminal',
+    message: 'the API server refuses {what}: {detail}',
+    remedy: 'Correct the field that is named.',
+  },
+  KubeconfigInvalid: {
+    outcome: 'terminal',
+    message: '{detail}',
+    remedy: 'Name a kubeconfig and a context that are there; `kubectl config get-contexts` lists them.',
+  },
+});

@@ -1,0 +1,295 @@
+import type { RequestOptions } from 'node:https';
+import { setTimeout as pause } from 'node:timers/promises';
+import { HttpMethod, type KubeConfig, RequestContext } from '@kubernetes/client-node';
+import { Agent, type buildConnector, type Dispatcher, request } from 'undici';
+import { errorCodeOf, LevadaError, messageOf } from '../../api/errors.ts';
+import { refusal, type Status, silence } from './failure.ts';
+import { type Place, pathOf, type ResourceType, type StoredObject } from './objects.ts';
+
+export interface Call {
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** With its leading slash, without a query. */
+  readonly path: string;
+  readonly query?: Readonly<Record<string, string | number | boolean | undefined>>;
+  readonly body?: unknown;
+  readonly contentType?: string;
+  /** Milliseconds until the whole answer must be there. */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface ApplyOptions extends Pick<Place, 'subresource'> {
+  /** Who owns the fields: one name for each writer. */
+  readonly fieldManager: string;
+  readonly dryRun?: boolean;
+}
+
+/** One line of a watch. */
+export type WatchEvent<T extends StoredObject> =
+  | { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T }
+  /** Only its resourceVersion counts. */
+  | { readonly type: 'BOOKMARK'; readonly object: StoredObject }
+  | { readonly type: 'ERROR'; readonly object: Status };
+
+export interface WatchOptions {
+  readonly query: Call['query'];
+  /** Without a byte for so long, the connection is taken for dead, milliseconds. */
+  readonly silenceMs: number;
+  readonly signal: AbortSignal;
+}
+
+/** Milliseconds after which credentials are asked for anew: a service account's token is renewed on disk. */
+const credentialsMs = 60_000;
+const defaultTimeoutMs = 30_000;
+/** A busy API server is asked so often before the caller hears of it. */
+const busyAttempts = 4;
+const longestBusyMs = 5_000;
+
+interface Credentials {
+  readonly headers: Record<string, string>;
+  readonly dispatcher: Dispatcher;
+  readonly until: number;
+}
+
+/**
+ * Requests to an API server. Objects go through as they are: the typed models of the client library drop fields that they
+ * do not know, so only its reading of kubeconfigs and of credentials is used.
+ */
+export class KubeClient {
+  readonly #config: KubeConfig;
+  readonly #server: string;
+  #credentials: Promise<Credentials> | undefined;
+  #current: Dispatcher | undefined;
+
+  /** @throws LevadaError KubeconfigInvalid without a cluster */
+  constructor(config: KubeConfig) {
+    this.#config = config;
+    const cluster = config.getCurrentCluster();
+    if (!cluster) {
+      const detail = `the context ${config.getCurrentContext() || '(none)'} names no cluster`;
+      throw new LevadaError('KubeconfigInvalid', { detail });
+    }
+    this.#server = cluster.server.replace(/\/+$/, '');
+  }
+
+  /**
+   * One request and its answer, parsed. Asked again when the API server is busy, and once with new credentials when it
+   * does not take those that there are.
+   *
+   * @throws LevadaError Cluster…
+   */
+  async call<T>(call: Call): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#once<T>(call);
+      } catch (error) {
+        const code = errorCodeOf(error);
+        if (code === 'ClusterUnauthorized' && attempt === 1) this.#credentials = undefined;
+        else if (code === 'ClusterBusy' && attempt < busyAttempts) {
+          const { retryAfterMs = 1_000 } = error as { retryAfterMs?: number };
+          await pause(Math.min(retryAfterMs, longestBusyMs), undefined, { signal: call.signal });
+        } else throw error;
+      }
+    }
+  }
+
+  get<T extends StoredObject>(type: ResourceType, place: Place, signal?: AbortSignal): Promise<T> {
+    return this.call<T>({ method: 'GET', path: pathOf(type, place), signal });
+  }
+
+  /** Server-side apply: the fields in `object` are `fieldManager`'s from now on, those that it leaves out are not. */
+  apply<T extends StoredObject>(
+    type: ResourceType,
+    object: StoredObject,
+    { fieldManager, dryRun = false, subresource }: ApplyOptions,
+  ): Promise<T> {
+    const { namespace, name } = object.metadata;
+    return this.call<T>({
+      method: 'PATCH',
+      path: pathOf(type, {
+        name,
+        ...(namespace !== undefined && { namespace }),
+        ...(subresource !== undefined && { subresource }),
+      }),
+      query: { fieldManager, force: true, fieldValidation: 'Strict', dryRun: dryRun ? 'All' : undefined },
+      body: { ...object, apiVersion: type.apiVersion, kind: type.kind },
+      contentType: 'application/apply-patch+yaml', // JSON is YAML
+    });
+  }
+
+  /**
+   * What changes, line by line, until the API server ends it.
+   *
+   * @throws LevadaError Cluster…; ClusterUnavailable when nothing was heard for too long
+   */
+  async *watch<T extends StoredObject>(
+    type: ResourceType,
+    place: Place,
+    { query, silenceMs, signal }: WatchOptions,
+  ): AsyncGenerator<WatchEvent<T>> {
+    const quiet = new AbortController();
+    const timer = setTimeout(() => quiet.abort(), silenceMs);
+    const either = AbortSignal.any([signal, quiet.signal]);
+    const call: Call = { method: 'GET', path: pathOf(type, place), query: { ...query, watch: true }, signal: either };
+    try {
+      const { body } = await this.#send(call);
+      body.on('error', () => {}); // comes from the loop, or nobody waits for it any more
+      let rest = '';
+      for await (const chunk of body.setEncoding('utf8') as AsyncIterable<string>) {
+        timer.refresh();
+        const lines = (rest + chunk).split('\n');
+        rest = lines.pop() ?? '';
+        for (const line of lines) if (line !== '') yield JSON.parse(line) as WatchEvent<T>;
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (quiet.signal.aborted) throw silence(new Error(`nothing was heard for ${silenceMs} ms`));
+      throw errorCodeOf(error) === undefined ? silence(error) : error;
+    } finally {
+      clearTimeout(timer);
+      quiet.abort();
+    }
+  }
+
+  /** Ends every connection. */
+  async close(): Promise<void> {
+    this.#credentials = undefined;
+    await this.#current?.destroy();
+  }
+
+  async #once<T>(call: Call): Promise<T> {
+    const late = AbortSignal.timeout(call.timeoutMs ?? defaultTimeoutMs);
+    const signal = call.signal ? AbortSignal.any([call.signal, late]) : late;
+    const { body } = await this.#send({ ...call, signal });
+    try {
+      return (await body.json()) as T;
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      throw silence(error);
+    }
+  }
+
+  async #send(call: Call): Promise<Dispatcher.ResponseData> {
+    const { method, path, query = {}, body, contentType = 'application/json', signal } = call;
+    const url = new URL(this.#server + path);
+    for (const [name, value] of Object.entries(query)) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    const { headers, dispatcher } = await this.#authorized();
+    let response: Dispatcher.ResponseData;
+    try {
+      response = await givenUpWith(
+        signal,
+        request(url, {
+          method,
+          dispatcher,
+          headers: {
+            accept: 'application/json',
+            ...headers,
+            ...(body !== undefined && { 'content-type': contentType }),
+          },
+          headersTimeout: 0, // the signal says how long
+          bodyTimeout: 0,
+          ...(body !== undefined && { body: jsonAsYaml(body) }),
+          ...(signal && { signal }),
+        }),
+      );
+    } catch (error) {
+      throw silence(error);
+    }
+    if (response.statusCode < 300) return response;
+    const status = statusOf(await response.body.text().catch(() => ''));
+    const retryAfter = Number(response.headers['retry-after']);
+    const what = `${method.toLowerCase()} ${path}`;
+    throw refusal(what, response.statusCode, status, Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined);
+  }
+
+  async #authorized(): Promise<Credentials> {
+    const credentials = await this.#credentials?.catch(() => undefined);
+    if (credentials && credentials.until > performance.now()) return credentials;
+    const found = this.#find();
+    this.#credentials = found;
+    return found;
+  }
+
+  async #find(): Promise<Credentials> {
+    let found: Omit<Credentials, 'until'>;
+    try {
+      found = await credentialsOf(this.#config);
+    } catch (error) {
+      throw new LevadaError('ClusterUnauthorized', { detail: messageOf(error) }, { cause: error });
+    }
+    const before = this.#current;
+    this.#current = found.dispatcher;
+    // Ends when the answers that are under way are there; a watch is one of these.
+    before?.close().catch(() => {});
+    return { ...found, until: performance.now() + credentialsMs };
+  }
+}
+
+/** undici hears of an abort only when it is connected, which a silent network keeps it from for ten seconds. */
+async function givenUpWith<T extends Dispatcher.ResponseData>(
+  signal: AbortSignal | undefined,
+  asked: Promise<T>,
+): Promise<T> {
+  if (!signal) return asked;
+  const { promise, reject } = Promise.withResolvers<never>();
+  const giveUp = () => {
+    reject(signal.reason);
+    asked.then(
+      ({ body }) => body.on('error', () => {}).destroy(),
+      () => {},
+    );
+  };
+  if (signal.aborted) giveUp();
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    return await Promise.race([asked, promise]);
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+/** JSON is YAML but for these, which YAML 1.1 folds into a space, as ends of lines. */
+const jsonAsYaml = (body: unknown): string =>
+  JSON.stringify(body).replace(
+    /[\u0085\u2028\u2029]/g,
+    (end) => `\\u${end.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
+/** A path that nobody serves is answered with plain text. */
+function statusOf(text: string): Status {
+  try {
+    return JSON.parse(text) as Status;
+  } catch {
+    return { message: text.trim() };
+  }
+}
+
+/** Headers and connections that the current context of a kubeconfig asks for. */
+async function credentialsOf(config: KubeConfig): Promise<Omit<Credentials, 'until'>> {
+  const context = new RequestContext('https://kubernetes.default.svc', HttpMethod.GET);
+  await config.applySecurityAuthentication(context);
+  const headers = context.getHeaders();
+  const tls: RequestOptions = {};
+  await config.applyToHTTPSOptions(tls);
+  const { ca, cert, key, servername, rejectUnauthorized } = tls;
+  const way = config.createDispatcherOptions(config.getCurrentCluster(), {
+    ...(ca && { ca }),
+    ...(cert && { cert }),
+    ...(key && { key }),
+    ...(servername !== undefined && { servername }),
+    ...(rejectUnauthorized !== undefined && { rejectUnauthorized }),
+  });
+  const proxied = context.getDispatcher() as Dispatcher | undefined;
+  if (proxied && (way.type === 'proxy' || way.type === 'socks')) return { headers, dispatcher: proxied };
+  await proxied?.close();
+  // HTTP/1.1: all streams of an HTTP/2 session share one connection, and one that fell silent would be used for ever.
+  return {
+    headers,
+    dispatcher: new Agent({
+      allowH2: false,
+      ...(way.type === 'agent' && { connect: way.connect as buildConnector.BuildOptions }),
+    }),
+  };
+}

@@ -1,0 +1,200 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { errorCodeOf } from '../../api/errors.ts';
+import type { KubeClient, WatchEvent } from './client.ts';
+import { refusal } from './failure.ts';
+import { objectKey, pathOf, type ResourceType, type StoredObject } from './objects.ts';
+
+export interface ReflectorOptions {
+  readonly type: ResourceType;
+  /** Absent: all namespaces. */
+  readonly namespace?: string;
+  readonly labelSelector?: string;
+  /** Objects of a page of a list. Default 500, as client-go. */
+  readonly pageSize?: number;
+  /**
+   * Without a byte for so long, a watch is taken for dead, milliseconds. Bookmarks come about once a minute, so the
+   * default of 150 s lets two of them pass.
+   */
+  readonly silenceMs?: number;
+  /** First and longest wait after a failure, milliseconds; doubles, with jitter. Default 1 s and 30 s. */
+  readonly backoff?: { readonly firstMs: number; readonly maxMs: number };
+  /** In [0, 1). */
+  readonly random?: () => number;
+  /** Told of each failure; the reflector goes on by itself. */
+  readonly failed: (error: unknown, nextMs: number) => void;
+}
+
+/** `undefined`: it was not there before, it is not there any more. */
+export type Changed<T> = (now: T | undefined, before: T | undefined) => void;
+
+interface Page<T> {
+  readonly metadata: { readonly resourceVersion: string; readonly continue?: string };
+  readonly items: readonly T[];
+}
+
+/** Seconds after which a watch is begun anew, so that watchers spread over API servers: this and up to twice as much. */
+const watchSeconds = 300;
+
+/**
+ * A copy of what the API server has of one kind: listed in pages, then watched, for as long as it runs. A failure of any
+ * sort is tried again from where it was; only a version that the API server no longer has is listed anew, and what went
+ * missing meanwhile is told as removed.
+ */
+export class Reflector<T extends StoredObject> {
+  readonly #client: KubeClient;
+  readonly #options: ReflectorOptions;
+  readonly #objects = new Map<string, T>();
+  readonly #listeners: Changed<T>[] = [];
+  readonly #ended = new AbortController();
+  readonly #synced = Promise.withResolvers<void>();
+  #isSynced = false;
+  #isConnected = false;
+  #lists = 0;
+  #running: Promise<void> | undefined;
+
+  constructor(client: KubeClient, options: ReflectorOptions) {
+    this.#client = client;
+    this.#options = options;
+  }
+
+  /** Begins; resolves when the first list is complete, or {@link close} was called before. */
+  start(): Promise<void> {
+    this.#running ??= this.#run();
+    return this.#synced.promise;
+  }
+
+  /** Calls `listener` for every change from now on, also for those that the first list brings. It must not throw. */
+  onChange(listener: Changed<T>): void {
+    this.#listeners.push(listener);
+  }
+
+  get(namespace: string, name: string): T | undefined {
+    return this.#objects.get(`${namespace}/${name}`);
+  }
+
+  values(): IterableIterator<T> {
+    return this.#objects.values();
+  }
+
+  get size(): number {
+    return this.#objects.size;
+  }
+
+  /** Whether the copy is complete; stays so. */
+  get isSynced(): boolean {
+    return this.#isSynced;
+  }
+
+  /** Whether the last thing heard of the API server was good. */
+  get isConnected(): boolean {
+    return this.#isConnected;
+  }
+
+  /** Lists that were completed. */
+  get lists(): number {
+    return this.#lists;
+  }
+
+  /** Ends the watch. */
+  async close(): Promise<void> {
+    this.#ended.abort();
+    await this.#running;
+    this.#synced.resolve();
+  }
+
+  async #run(): Promise<void> {
+    const { backoff = { firstMs: 1_000, maxMs: 30_000 }, random = Math.random } = this.#options;
+    const { signal } = this.#ended;
+    let version: string | undefined;
+    let failures = 0;
+    while (!signal.aborted) {
+      try {
+        version ??= await this.#list();
+        this.#isConnected = true;
+        for await (const event of this.#watch(version)) {
+          failures = 0;
+          version = this.#take(event);
+        }
+      } catch (error) {
+        if (signal.aborted) break;
+        this.#isConnected = false;
+        const isExpired = errorCodeOf(error) === 'ClusterExpired';
+        if (isExpired) version = undefined;
+        // Half of the wait is at random: all operators lost their API server at the same moment.
+        const longest = Math.min(backoff.maxMs, backoff.firstMs * 2 ** failures++);
+        const wait = isExpired && failures === 1 ? 0 : longest / 2 + (random() * longest) / 2;
+        this.#options.failed(error, wait);
+        await pause(wait, undefined, { signal }).catch(() => {}); // closed meanwhile
+      }
+    }
+  }
+
+  async #list(): Promise<string> {
+    const { pageSize = 500, labelSelector } = this.#options;
+    const found = new Map<string, T>();
+    let next: string | undefined;
+    let version: string;
+    do {
+      const page: Page<T> = await this.#client.call<Page<T>>({
+        method: 'GET',
+        path: this.#path,
+        query: { labelSelector, limit: pageSize, continue: next },
+        signal: this.#ended.signal,
+        timeoutMs: 60_000,
+      });
+      for (const item of page.items) found.set(objectKey(item), slim(item));
+      next = page.metadata.continue || undefined;
+      version = page.metadata.resourceVersion;
+    } while (next !== undefined);
+    for (const [key, object] of found) this.#put(key, object);
+    for (const key of this.#objects.keys()) if (!found.has(key)) this.#remove(key);
+    this.#lists++;
+    this.#isSynced = true;
+    this.#synced.resolve();
+    return version;
+  }
+
+  #watch(resourceVersion: string): AsyncGenerator<WatchEvent<T>> {
+    const { type, namespace, labelSelector, silenceMs = 150_000, random = Math.random } = this.#options;
+    const timeoutSeconds = Math.round(watchSeconds * (1 + random()));
+    return this.#client.watch<T>(type, namespace === undefined ? {} : { namespace }, {
+      query: { labelSelector, resourceVersion, allowWatchBookmarks: true, timeoutSeconds },
+      silenceMs,
+      signal: this.#ended.signal,
+    });
+  }
+
+  /** @returns the version up to which the copy is complete now */
+  #take(event: WatchEvent<T>): string {
+    if (event.type === 'ERROR') throw refusal(`watch ${this.#path}`, event.object.code ?? 500, event.object);
+    const { resourceVersion } = event.object.metadata;
+    if (resourceVersion === undefined) throw new Error(`an event of ${this.#path} has no resourceVersion`);
+    if (event.type === 'DELETED') this.#remove(objectKey(event.object));
+    else if (event.type !== 'BOOKMARK') this.#put(objectKey(event.object), slim(event.object));
+    return resourceVersion;
+  }
+
+  #put(key: string, object: T): void {
+    const before = this.#objects.get(key);
+    if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
+    this.#objects.set(key, object);
+    for (const listener of this.#listeners) listener(object, before);
+  }
+
+  #remove(key: string): void {
+    const before = this.#objects.get(key);
+    if (!this.#objects.delete(key)) return;
+    for (const listener of this.#listeners) listener(undefined, before);
+  }
+
+  get #path(): string {
+    const { type, namespace } = this.#options;
+    return pathOf(type, namespace === undefined ? {} : { namespace });
+  }
+}
+
+/** Without who owns which field: half of the memory, and nobody here reads it. */
+function slim<T extends StoredObject>(object: T): T {
+  const { managedFields: _, ...metadata } = object.metadata as T['metadata'] & { managedFields?: unknown };
+  return { ...object, metadata };
+}

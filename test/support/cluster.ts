@@ -1,0 +1,39 @@
+import { randomUUID } from 'node:crypto';
+import { KubeConfig } from '@kubernetes/client-node';
+import { describe, inject } from 'vitest';
+import { type ClusterUser, type ControlPlane, kubeconfigOf } from '../../hack/cluster.ts';
+import { KubeClient } from '../../operator/engine/client.ts';
+
+/** An API server that tests share: each makes a namespace of its own. */
+export type TestCluster = Pick<ControlPlane, 'server' | 'ca' | 'admin' | 'nobody' | 'port' | 'kubeconfig'>;
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    readonly cluster: { readonly plane?: TestCluster; readonly missing?: string };
+  }
+}
+
+/** Tests against a real API server; skipped, with the reason, where there is none. */
+export function onCluster(tests: (cluster: TestCluster) => void): void {
+  const { plane, missing = 'no reason' } = inject('cluster');
+  if (plane === undefined) describe.skip(`kube-apiserver (skipped: ${missing})`, () => {});
+  else describe('kube-apiserver', () => tests(plane));
+}
+
+/** @param through address in its stead: that of a proxy */
+export function clientOf(cluster: Pick<TestCluster, 'server' | 'ca'>, user: ClusterUser, through?: string): KubeClient {
+  const config = new KubeConfig();
+  config.loadFromString(JSON.stringify(kubeconfigOf(cluster, user, through)));
+  return new KubeClient(config);
+}
+
+/** Makes a namespace. @returns its name */
+export async function freshNamespace(client: KubeClient): Promise<string> {
+  const name = `test-${randomUUID()}`;
+  await client.call({
+    method: 'POST',
+    path: '/api/v1/namespaces',
+    body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name } },
+  });
+  return name;
+}
