@@ -1,9 +1,9 @@
 /**
  * Kubernetes without Docker, on this machine: what it is made of is built once from the Go modules that
  * hack/cluster/go.mod pins, and cached outside the clone. So far its control plane: a real kube-apiserver over a real etcd,
- * which needs no root. Nothing runs its pods.
+ * and the controllers that make pods of Deployments, none of which needs root. No kubelet runs these pods.
  *
- *   node hack/cluster.ts install      builds kube-apiserver: minutes, once
+ *   node hack/cluster.ts install      builds it: minutes, once
  *   node hack/cluster.ts start        prints the path of a kubeconfig and goes on until Ctrl-C
  */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
@@ -31,21 +31,25 @@ async function programs(): Promise<string> {
 const version = async (): Promise<string> =>
   /k8s\.io\/kubernetes (v\S+)/.exec(await readFile(join(sources, 'go.mod'), 'utf8'))?.[1] ?? 'v0.0.0';
 
+const parts = ['kube-apiserver', 'kube-controller-manager'] as const;
+
 /** Why there can be no control plane here; `undefined`: there can. */
 export async function missingControlPlane(): Promise<string | undefined> {
   const etcd = await run('etcd', ['--version']).catch(() => undefined);
   if (!etcd) return 'etcd is not in PATH: the package etcd-server of Debian brings it';
-  if (existsSync(join(await programs(), 'kube-apiserver'))) return undefined;
-  return 'kube-apiserver is not built: `node hack/cluster.ts install` does it (Go; minutes, once)';
+  const folder = await programs();
+  const missing = parts.filter((name) => !existsSync(join(folder, name)));
+  if (missing.length === 0) return undefined;
+  return `not built: ${missing.join(', ')}; \`npm run cluster -- install\` does it (Go; minutes, once)`;
 }
 
-/** Builds kube-apiserver, once, whoever asks at the same time. */
+/** Builds what is missing, once, whoever asks at the same time. */
 export async function installControlPlane(): Promise<void> {
   const folder = await programs();
-  const program = join(folder, 'kube-apiserver');
+  const missing = () => parts.filter((name) => !existsSync(join(folder, name)));
   const lock = `${folder}.lock`;
   await mkdir(cache, { recursive: true });
-  while (!existsSync(program)) {
+  while (missing().length > 0) {
     try {
       await mkdir(lock);
     } catch (error) {
@@ -57,7 +61,7 @@ export async function installControlPlane(): Promise<void> {
       continue;
     }
     try {
-      if (!existsSync(program)) await build('kube-apiserver', program);
+      for (const name of missing()) await build(name, join(folder, name));
     } finally {
       await rm(lock, { recursive: true, force: true });
     }
@@ -103,7 +107,9 @@ export interface ControlPlane {
   stopServer(): Promise<void>;
   /** The API server again, on the same port. */
   startServer(): Promise<void>;
-  /** Ends both, and removes what they have stored. */
+  /** Starts kube-controller-manager with these controllers, after the kinds that they are to know. */
+  startControllers(names: readonly string[]): void;
+  /** Ends all, and removes what they have stored. */
   remove(): Promise<void>;
 }
 
@@ -113,7 +119,7 @@ export async function startControlPlane(): Promise<ControlPlane> {
   if (missing !== undefined) throw new Error(missing);
   const plane = new LocalControlPlane(
     await mkdtemp(join(tmpdir(), 'levada-cluster-')),
-    join(await programs(), 'kube-apiserver'),
+    await programs(),
     await freePorts(3),
   );
   try {
@@ -130,15 +136,16 @@ class LocalControlPlane implements ControlPlane {
   readonly admin = user('admin', ['system:masters']);
   readonly nobody = user('nobody', []);
   readonly #folder: string;
-  readonly #program: string;
+  readonly #programs: string;
   readonly #etcdPorts: readonly [number, number];
   #ca = '';
   #server: Program | undefined;
   #etcd: Program | undefined;
+  #controllers: Program | undefined;
 
-  constructor(folder: string, program: string, [port = 0, client = 0, peer = 0]: readonly number[]) {
+  constructor(folder: string, programs: string, [port = 0, client = 0, peer = 0]: readonly number[]) {
     this.#folder = folder;
-    this.#program = program;
+    this.#programs = programs;
     this.port = port;
     this.#etcdPorts = [client, peer];
   }
@@ -186,9 +193,18 @@ class LocalControlPlane implements ControlPlane {
     await writeFile(this.kubeconfig, JSON.stringify(kubeconfigOf(this, this.admin)), { mode: 0o600 });
   }
 
+  startControllers(names: readonly string[]): void {
+    this.#controllers = new Program(join(this.#programs, 'kube-controller-manager'), [
+      `--kubeconfig=${this.kubeconfig}`,
+      `--controllers=${names.join(',')}`,
+      '--leader-elect=false',
+      '--secure-port=0',
+    ]);
+  }
+
   async startServer(): Promise<void> {
     const at = (name: string) => join(this.#folder, name);
-    this.#server = new Program(this.#program, [
+    this.#server = new Program(join(this.#programs, 'kube-apiserver'), [
       `--etcd-servers=${this.etcd}`,
       '--bind-address=127.0.0.1',
       '--advertise-address=127.0.0.1',
@@ -233,6 +249,7 @@ class LocalControlPlane implements ControlPlane {
   }
 
   async remove(): Promise<void> {
+    await this.#controllers?.end('SIGKILL');
     await this.#server?.end('SIGKILL');
     await this.#etcd?.end('SIGKILL');
     await rm(this.#folder, { recursive: true, force: true, maxRetries: 5 });

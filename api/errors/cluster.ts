@@ -47,6 +47,26 @@ export const clusterErrors = define({
     message: 'the API server refuses {what}: {detail}',
     remedy: 'Correct the field that is named.',
   },
+  ObjectTaken: {
+    outcome: 'wait',
+    message: 'the {kind} {name} is there already, and {owner} has made it',
+    remedy: 'Rename the resource, or remove what is there. Levada never takes over what others have made.',
+  },
+  ImageUnavailable: {
+    outcome: 'wait',
+    message: 'the image {image} of pod {pod} cannot be had: {detail}',
+    remedy: 'Correct the name of the image, or let the node pull it (registry, pull secrets).',
+  },
+  ContainerFailed: {
+    outcome: 'wait',
+    message: 'the container of pod {pod} does not run: {detail}',
+    remedy: 'Look into its log (kubectl logs POD --previous); OOMKilled: give it more memory in spec.resources.limits.',
+  },
+  PodsRefused: {
+    outcome: 'wait',
+    message: 'pods cannot be made: {detail}',
+    remedy: 'Raise the quota, or mend the policy that refuses them.',
+  },
   KubeconfigInvalid: {
     outcome: 'terminal',
     message: '{detail}',

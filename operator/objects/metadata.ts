@@ -15,6 +15,7 @@ interface ObjectMetadata {
   /** Absent where the resource names none: then it is the one that kubectl is pointed at. */
   readonly namespace?: string;
   readonly labels: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly ownerReferences?: readonly object[];
 }
 

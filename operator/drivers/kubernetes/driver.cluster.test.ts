@@ -1,0 +1,237 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { type ControlPlane, startControlPlane } from '../../../hack/cluster.ts';
+import { clientOf, onCluster } from '../../../test/support/cluster.ts';
+import { StandInKubelet } from '../../../test/support/kubelet.ts';
+import { fixture, irisModel, root } from '../../../test/support/up.ts';
+import { until } from '../../../test/support/wait.ts';
+import type { KubeClient } from '../../engine/client.ts';
+import { pathOf, type ResourceType, type StoredObject } from '../../engine/objects.ts';
+import type { Observed } from '../../plan/units.ts';
+import { driverConformance, modelUnit, serving } from '../conformance.ts';
+import { KubernetesDriver } from './driver.ts';
+import { childTypes, modelDeployments } from './types.ts';
+
+// The API server and the controllers that make pods are real; only the kubelet is not.
+onCluster(() => {
+  let plane: ControlPlane;
+  let client: KubeClient;
+  let kubelet: StandInKubelet;
+  beforeAll(async () => {
+    plane = await startControlPlane();
+    client = clientOf(plane, plane.admin);
+    const crd = parse(await readFile(join(root, 'crds/levada.dev_modeldeployments.yaml'), 'utf8')) as StoredObject;
+    await client.call({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body: crd });
+    await until('the kind is served', () =>
+      client.call({ method: 'GET', path: pathOf(modelDeployments) }).then(() => true),
+    );
+    plane.startControllers(['deployment-controller', 'replicaset-controller', 'garbage-collector-controller']);
+    for (const name of ['a', 'b']) {
+      await client.call({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name } } });
+    }
+    kubelet = new StandInKubelet(client);
+    await kubelet.start();
+  });
+  afterAll(async () => {
+    await kubelet.close();
+    await client.close();
+    await plane.remove();
+  });
+
+  const namespaces = ['default', 'a', 'b'];
+  /** A resource, whose children the driver makes; it looks at nothing else of it. */
+  const declare = (namespace: string, name: string) =>
+    client.apply(
+      modelDeployments,
+      {
+        metadata: { namespace, name, labels: { 'argocd.argoproj.io/instance': 'shop' } },
+        spec: { versions: [{ name: 'v1', uri: 'file:///model' }] },
+      } as StoredObject,
+      { fieldManager: 'test' },
+    );
+  async function remove(namespace: string, name: string): Promise<void> {
+    const path = pathOf(modelDeployments, { namespace, name });
+    await client.call({ method: 'DELETE', path, body: { propagationPolicy: 'Foreground' } });
+    const isGone = () =>
+      client.call({ method: 'GET', path }).then(
+        () => false,
+        () => true,
+      );
+    await until('it is gone', isGone); // the garbage collector removes what it owned first
+  }
+  async function startDriver(image = 'levada:test'): Promise<KubernetesDriver> {
+    const driver = new KubernetesDriver(client, {
+      image,
+      keyOf: (namespace, name) => `${namespace}/${name}`,
+      backoff: { firstMs: 20, maxMs: 200 },
+      pauses: { openMs: 100, endMs: 500 },
+      failed: () => {},
+    });
+    await driver.start();
+    return driver;
+  }
+
+  driverConformance(
+    'kubernetes',
+    async () => {
+      for (const namespace of namespaces) await declare(namespace, 'iris');
+      const driver = await startDriver();
+      return {
+        driver,
+        good: irisModel(2),
+        bad: join(fixture('garbage'), 'model.onnx'),
+        badCode: 'ModelInvalid',
+        pids: (unit) => namespaces.flatMap((namespace) => kubelet.pids(namespace, unit)),
+        async close() {
+          for (const namespace of namespaces) await remove(namespace, 'iris');
+          await driver.close();
+        },
+      };
+    },
+    {
+      processes: 'what runs on a cluster outlives the operator',
+      confirmation: 'the API server takes the selector of a Service at once; plan moves it when its target is ready',
+    },
+  );
+
+  describe('kubernetes driver, what others do', () => {
+    let driver: KubernetesDriver;
+    const owner = 'default/iris';
+    const unit = modelUnit('v1', { path: irisModel(2) });
+    const at = (type: ResourceType, name: string) => ({ type, path: pathOf(type, { namespace: 'default', name }) });
+    const read = <T extends StoredObject>({ path }: { path: string }) => client.call<T>({ method: 'GET', path });
+    const merge = ({ path }: { path: string }, body: object) =>
+      client.call({ method: 'PATCH', path, contentType: 'application/merge-patch+json', body });
+    const deployment = at(childTypes.Deployment, 'iris-v1');
+    const front = at(childTypes.Service, 'iris');
+    const reaches = (what: string, check: (observed: Observed) => unknown) =>
+      until(what, async () => check(await driver.observe(owner)));
+    /** What an operator does: again, until there is nothing to do. */
+    const mends = (what: string, check: () => Promise<boolean>) =>
+      until(what, async () => {
+        await driver.apply(owner, serving(unit));
+        return check();
+      });
+
+    beforeEach(async () => {
+      await declare('default', 'iris');
+      driver = await startDriver();
+    });
+    afterEach(async () => {
+      await remove('default', 'iris');
+      await driver.close();
+    });
+
+    it('mends what was edited by hand, and leaves what others own', async () => {
+      await driver.apply(owner, serving(unit));
+      await merge(deployment, { spec: { template: { spec: { terminationGracePeriodSeconds: 1 } } } });
+      await merge(front, {
+        spec: { selector: { 'levada.dev/version': 'v9' } },
+        metadata: { annotations: { note: 'kept' } },
+      });
+      await mends('both are as they were', async () => {
+        const { spec } = await read<StoredObject & { spec: { template: { spec: object } } }>(deployment);
+        const { spec: service } = await read<StoredObject & { spec: { selector: Record<string, string> } }>(front);
+        const grace = (spec.template.spec as Record<string, unknown>)['terminationGracePeriodSeconds'];
+        return grace === 40 && service.selector['levada.dev/version'] === 'v1';
+      });
+      expect((await read(front)).metadata.annotations).toMatchObject({ note: 'kept' });
+      await until('there is nothing more to do', async () => !(await driver.apply(owner, serving(unit))));
+    });
+
+    it('makes anew what was deleted by hand', async () => {
+      await driver.apply(owner, serving(unit));
+      await reaches('it serves', ({ units }) => units['iris-v1']?.state === 'Loaded');
+      const before = await read(front);
+      await client.call({ method: 'DELETE', path: front.path });
+      await client.call({ method: 'DELETE', path: deployment.path });
+      await mends('both are there', async () => {
+        const [service, made] = await Promise.all([read(front), read(deployment)]);
+        return service.metadata.uid !== before.metadata.uid && made.metadata.name === 'iris-v1';
+      });
+      await reaches('it serves again', ({ units }) => units['iris-v1']?.state === 'Loaded');
+    });
+
+    it('takes over nothing that others have made', async () => {
+      const mine = {
+        metadata: { namespace: 'default', name: 'iris' },
+        spec: { ports: [{ port: 80, protocol: 'TCP' }] },
+      };
+      await client.apply(childTypes.Service, mine as StoredObject, { fieldManager: 'kubectl' });
+      await expect(driver.apply(owner, serving(unit))).rejects.toMatchObject({
+        code: 'ObjectTaken',
+        message: 'the Service iris is there already, and somebody else has made it',
+      });
+      expect((await read(front)).metadata.labels).toBeUndefined();
+      await client.call({ method: 'DELETE', path: front.path });
+      await until('it is made', () => driver.apply(owner, serving(unit)).then(() => true));
+    });
+
+    it('scales by a manager of its own, and copies no label of the resource', async () => {
+      const two = { ...unit, replicas: 2 };
+      await driver.apply(owner, serving(two));
+      await reaches('both serve', ({ units }) => units['iris-v1']?.ready === 2 && units['iris-v1'].state === 'Loaded');
+      const { metadata } = await read<StoredObject & { metadata: { managedFields: object[] } }>(deployment);
+      const managers = metadata.managedFields as ReadonlyArray<{
+        manager: string;
+        subresource?: string;
+        fieldsV1: object;
+      }>;
+      const owners = managers.filter(({ fieldsV1 }) => JSON.stringify(fieldsV1).includes('"f:replicas":{}'));
+      expect(owners.filter(({ subresource }) => subresource !== 'status').map(({ manager }) => manager)).toEqual([
+        'levada-scale',
+      ]);
+      expect(metadata.labels).not.toHaveProperty(['argocd.argoproj.io/instance']);
+      expect(metadata.ownerReferences).toMatchObject([{ kind: 'ModelDeployment', name: 'iris', controller: true }]);
+      await driver.apply(owner, serving(unit));
+      await reaches('one serves', ({ units }) => units['iris-v1']?.ready === 1 && units['iris-v1'].state === 'Loaded');
+      const budget = pathOf(childTypes.PodDisruptionBudget, { namespace: 'default', name: 'iris-v1' });
+      await expect(client.call({ method: 'GET', path: budget })).rejects.toMatchObject({ code: 'ClusterNotFound' });
+    });
+
+    it('says ImageUnavailable of an image that cannot be pulled, and PodsRefused of a quota', async () => {
+      await driver.close();
+      driver = await startDriver('missing:1');
+      await driver.apply(owner, serving(unit));
+      const code = (observed: Observed) => observed.units['iris-v1']?.failure?.code;
+      await reaches('it has failed', (observed) => code(observed) === 'ImageUnavailable');
+      const quotas: ResourceType = { apiVersion: 'v1', kind: 'ResourceQuota', plural: 'resourcequotas' };
+      const hard = { pods: '1' };
+      const quota = {
+        metadata: { namespace: 'default', name: 'one-pod' },
+        spec: { hard },
+        status: { hard, used: { pods: '1' } },
+      };
+      for (const subresource of [undefined, 'status'] as const) {
+        const fields = subresource ? { status: quota.status } : { spec: quota.spec };
+        await client.apply(quotas, { metadata: quota.metadata, ...fields } as StoredObject, {
+          fieldManager: 'test',
+          ...(subresource && { subresource }),
+        });
+      }
+      await driver.close();
+      driver = await startDriver();
+      await driver.apply(owner, serving(unit));
+      await reaches('it is refused', (observed) => code(observed) === 'PodsRefused');
+      const { units } = await driver.observe(owner);
+      expect(units['iris-v1']?.failure?.message).toContain('exceeded quota: one-pod');
+      await client.call({ method: 'DELETE', path: pathOf(quotas, { namespace: 'default', name: 'one-pod' }) });
+      await reaches('it serves', (observed) => observed.units['iris-v1']?.state === 'Loaded');
+    });
+
+    it('knows everything again after a restart, and has nothing to do', async () => {
+      await driver.apply(owner, serving(unit));
+      await reaches('it serves', ({ units }) => units['iris-v1']?.state === 'Loaded');
+      const before = await driver.observe(owner);
+      const { metadata } = await read(deployment);
+      await driver.close();
+      driver = await startDriver();
+      await reaches('it knows', (observed) => observed.units['iris-v1']?.sha256 !== undefined);
+      expect(await driver.observe(owner)).toEqual(before);
+      expect(await driver.apply(owner, serving(unit))).toBe(false);
+      expect((await read(deployment)).metadata.generation).toBe(metadata.generation);
+    });
+  });
+});

@@ -1,0 +1,126 @@
+import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
+import { type ErrorCode, errorMessage } from '../../../api/errors.ts';
+import { configFile } from '../../objects/configmap.ts';
+import type { Observed, ObservedFront, ObservedUnit, Unit } from '../../plan/units.ts';
+import {
+  type LiveConfigMap,
+  type LiveDeployment,
+  type LivePod,
+  type LiveService,
+  modelLabel,
+  templateAnnotation,
+  unitAnnotation,
+} from './types.ts';
+
+/** What the API server and the pods say of one owner. */
+export interface Found {
+  readonly namespace: string;
+  readonly deployments: Iterable<LiveDeployment>;
+  readonly configMaps: readonly LiveConfigMap[];
+  readonly services: Iterable<LiveService>;
+  readonly pods: readonly LivePod[];
+  /** What a pod says of itself, by its uid. */
+  readonly statusOf: (uid: string) => ModelServerStatus | undefined;
+}
+
+/** Pure. */
+export function observedOf(found: Found): Observed {
+  const units: Record<string, ObservedUnit> = {};
+  for (const deployment of found.deployments) {
+    const unit = unitOf(deployment, found.configMaps);
+    if (unit && deployment.metadata.deletionTimestamp === undefined) {
+      units[unit.name] = observedUnit(unit, deployment, found);
+    }
+  }
+  const fronts: Record<string, ObservedFront> = {};
+  for (const { metadata, spec } of found.services) {
+    const { [modelLabel]: model, [modelLabel.replace('model', 'version')]: version } = spec.selector ?? {};
+    if (metadata.name !== model) continue; // that of one version
+    const url = `http://${metadata.name}.${found.namespace}.svc`;
+    fronts[metadata.name] = { url, ...(version !== undefined && { target: `${model}-${version}` }) };
+  }
+  return { units, fronts };
+}
+
+/** As it was applied last; `undefined` when somebody has removed the note of it: then it is applied anew. */
+function unitOf({ metadata, spec }: LiveDeployment, configMaps: readonly LiveConfigMap[]): Unit | undefined {
+  try {
+    const unit = JSON.parse(metadata.annotations?.[unitAnnotation] ?? '') as Unit;
+    const mounted = spec.template.spec?.volumes?.find(({ configMap }) => configMap)?.configMap?.name;
+    const text = configMaps.find((one) => one.metadata.name === mounted)?.data?.[configFile] ?? '{}';
+    const { resolvedSha256 } = JSON.parse(text) as Partial<ModelServerConfig>;
+    return {
+      ...unit,
+      resources: unit.resources, // JSON leaves out what is undefined
+      config: { ...unit.config, ...(resolvedSha256 !== undefined && { resolvedSha256 }) },
+    };
+  } catch {
+    return undefined;
+  }
+}
+
+function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }: Found): ObservedUnit {
+  const { metadata, spec, status = {} } = deployment;
+  const template = spec.template.metadata?.annotations?.[templateAnnotation];
+  const newest = pods.filter(
+    (pod) => pod.metadata.annotations?.[templateAnnotation] === template && isOf(pod, unit) && !isGoing(pod),
+  );
+  const said = newest.flatMap(({ metadata: { uid = '' } }) => statusOf(uid) ?? []);
+  const sha256 = said.find((one) => one.sha256 !== undefined)?.sha256;
+  const failure =
+    said.find((one) => one.failure !== undefined)?.failure ??
+    newest.map(containerFailure).find((one) => one !== undefined) ??
+    podsRefused(deployment);
+  const isSettled =
+    (status.observedGeneration ?? 0) >= (metadata.generation ?? 0) &&
+    spec.replicas === unit.replicas &&
+    [status.replicas, status.updatedReplicas, status.availableReplicas].every((count) => count === unit.replicas);
+  // The digest is what a first load is for; later it is known, and pods that do not answer a scrape still serve.
+  const isLoaded = isSettled && (sha256 !== undefined || unit.config.resolvedSha256 !== undefined);
+  return {
+    unit,
+    state: failure && !isLoaded ? 'Failed' : isLoaded ? 'Loaded' : 'Loading',
+    ready: status.readyReplicas ?? 0,
+    ...(sha256 !== undefined && { sha256 }),
+    ...(failure && !isLoaded && { failure }),
+  };
+}
+
+const isOf = ({ metadata: { labels = {} } }: LivePod, { model, version }: Unit): boolean =>
+  labels[modelLabel] === model && labels[modelLabel.replace('model', 'version')] === version;
+
+const isGoing = ({ metadata, status }: LivePod): boolean =>
+  metadata.deletionTimestamp !== undefined || status?.phase === 'Failed' || status?.phase === 'Succeeded';
+
+type Failure = NonNullable<ObservedUnit['failure']>;
+
+/** Why the kubelet cannot start a container. */
+const waiting: Readonly<Record<string, ErrorCode>> = {
+  ErrImagePull: 'ImageUnavailable',
+  ImagePullBackOff: 'ImageUnavailable',
+  ErrImageNeverPull: 'ImageUnavailable',
+  InvalidImageName: 'ImageUnavailable',
+  CrashLoopBackOff: 'ContainerFailed',
+  CreateContainerConfigError: 'ContainerFailed',
+  CreateContainerError: 'ContainerFailed',
+  RunContainerError: 'ContainerFailed',
+};
+
+function containerFailure({ metadata, status }: LivePod): Failure | undefined {
+  for (const { image = '', state, lastState } of status?.containerStatuses ?? []) {
+    const code = waiting[state?.waiting?.reason ?? ''];
+    if (code === undefined) continue;
+    const { reason, exitCode } = lastState?.terminated ?? {};
+    const ended = exitCode === undefined ? '' : `; it ended with ${exitCode}${reason ? ` (${reason})` : ''}`;
+    const detail = `${state?.waiting?.message ?? state?.waiting?.reason ?? ''}${ended}`;
+    return { code, message: errorMessage(code, { pod: metadata.name, image, detail }) };
+  }
+  return undefined;
+}
+
+/** A quota, a policy, an admission webhook: the ReplicaSet may not make its pods. */
+function podsRefused({ status }: LiveDeployment): Failure | undefined {
+  const refused = status?.conditions?.find(({ type, status: is }) => type === 'ReplicaFailure' && is === 'True');
+  if (!refused) return undefined;
+  return { code: 'PodsRefused', message: errorMessage('PodsRefused', { detail: refused.message ?? '' }) };
+}

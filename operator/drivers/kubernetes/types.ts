@@ -1,0 +1,76 @@
+import { apiVersion, group } from '../../../api/contract/names.ts';
+import { kinds } from '../../../api/v1alpha1/resource.ts';
+import type { ResourceType, StoredMetadata, StoredObject } from '../../engine/objects.ts';
+
+/** Kinds that the driver makes, in the order in which they are pruned: who leads to pods before the pods. */
+export const childTypes = {
+  Service: { apiVersion: 'v1', kind: 'Service', plural: 'services' },
+  PodDisruptionBudget: { apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', plural: 'poddisruptionbudgets' },
+  Deployment: { apiVersion: 'apps/v1', kind: 'Deployment', plural: 'deployments' },
+  ConfigMap: { apiVersion: 'v1', kind: 'ConfigMap', plural: 'configmaps' },
+} as const satisfies Record<string, ResourceType>;
+export type ChildKind = keyof typeof childTypes;
+
+export const pods: ResourceType = { apiVersion: 'v1', kind: 'Pod', plural: 'pods' };
+export const modelDeployments: ResourceType = {
+  apiVersion,
+  kind: 'ModelDeployment',
+  plural: kinds.ModelDeployment.crd.plural,
+};
+
+export const modelLabel = `${group}/model`;
+/**
+ * On a Deployment: the unit that it was made of, as JSON, but for the digest that it was resolved to, which its ConfigMap has:
+ * a new annotation is a new generation of a Deployment, which would look as if it rolled.
+ */
+export const unitAnnotation = `${group}/unit`;
+/** On a Deployment's template and so on its pods: a hash of the template. It tells the newest pods from older ones. */
+export const templateAnnotation = `${group}/template`;
+
+/** The fields that are read of what the API server keeps. */
+export interface LiveDeployment extends StoredObject {
+  readonly spec: {
+    readonly replicas?: number;
+    readonly template: {
+      readonly metadata?: Pick<StoredMetadata, 'annotations'>;
+      readonly spec?: { readonly volumes?: ReadonlyArray<{ readonly configMap?: { readonly name?: string } }> };
+    };
+  };
+  readonly status?: {
+    readonly observedGeneration?: number;
+    readonly replicas?: number;
+    readonly updatedReplicas?: number;
+    readonly readyReplicas?: number;
+    readonly availableReplicas?: number;
+    readonly conditions?: readonly LiveCondition[];
+  };
+}
+
+export interface LiveCondition {
+  readonly type: string;
+  readonly status: string;
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+export interface LiveConfigMap extends StoredObject {
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+export interface LiveService extends StoredObject {
+  readonly spec: { readonly selector?: Readonly<Record<string, string>> };
+}
+
+export interface LivePod extends StoredObject {
+  readonly status?: {
+    readonly phase?: string;
+    readonly podIP?: string;
+    readonly containerStatuses?: readonly ContainerStatus[];
+  };
+}
+
+interface ContainerStatus {
+  readonly image?: string;
+  readonly state?: { readonly waiting?: { readonly reason?: string; readonly message?: string } };
+  readonly lastState?: { readonly terminated?: { readonly reason?: string; readonly exitCode?: number } };
+}
