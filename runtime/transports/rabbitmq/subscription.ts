@@ -184,8 +184,14 @@ export class Subscription {
     // An unlimited consumer is one that the broker limits by itself.
     await channel.prefetch(Number.isFinite(prefetch) ? Math.min(prefetch, 65_535) : 0);
     this.#consumers.push(consumer);
-    const { consumerTag } = await channel.consume(source.name, (message) => this.#take(channel, consumer, message));
-    consumer.tag = consumerTag;
+    try {
+      const { consumerTag } = await channel.consume(source.name, (message) => this.#take(channel, consumer, message));
+      consumer.tag = consumerTag;
+    } catch (error) {
+      // The channel may have gone just before, and with it all others: this one must not count on the next channel.
+      this.#consumers = this.#consumers.filter((one) => one !== consumer);
+      throw error;
+    }
   }
 
   async #cancel(channel: ConfirmChannel, consumer: Tagged): Promise<void> {
