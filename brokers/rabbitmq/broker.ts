@@ -48,6 +48,12 @@ interface Known {
   byPolicy: boolean;
 }
 
+/**
+ * A queue that others may still take from goes when it was empty for so long, milliseconds: what has just been delivered is
+ * neither in it nor told yet by the process that has it in hand, and would be lost with that process.
+ */
+const emptyForMs = 1_000;
+
 const nothing: RecordedQueue = { queue: '', bindings: [], byPolicy: false };
 
 /**
@@ -61,6 +67,8 @@ export class RabbitBroker {
   readonly #known = new Map<string, Known>();
   /** Why a pipeline's queues are not as they should be, also where nothing could be made so far. */
   readonly #failures = new Map<string, LevadaError>();
+  /** By name in the broker: when a queue that is to go was first seen empty, monotonic milliseconds. */
+  readonly #emptySince = new Map<string, number>();
   /** One change at a time. */
   #last: Promise<unknown> = Promise.resolve();
   #commonFor: unknown;
@@ -328,7 +336,15 @@ export class RabbitBroker {
       const listed = queues.some((spec) => spec.name === queue);
       const replaced = listed && workQueueName(known, queue) !== name;
       if ((listed && !replaced) || bindings.length > 0) continue;
-      if (!(await this.#isEmpty(pipeline, queue, name, !listed))) continue;
+      if (!(await this.#isEmpty(pipeline, queue, name, !listed))) {
+        this.#emptySince.delete(name);
+        continue;
+      }
+      const since = this.#emptySince.get(name) ?? performance.now();
+      this.#emptySince.set(name, since);
+      // Of a pipeline that is forgotten nobody takes any more.
+      if (queues.length > 0 && performance.now() - since < emptyForMs) continue;
+      this.#emptySince.delete(name);
       await this.#link.use(name, (channel) => channel.deleteQueue(name));
       if (byPolicy) await this.#policies?.remove(name);
       delete record[name];

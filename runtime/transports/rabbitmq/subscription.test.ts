@@ -38,11 +38,15 @@ class FakeChannel extends EventEmitter {
   }
 }
 
-it('consumes on the next channel when one ends between two answers', async () => {
+type Use = (what: string, work: (channel: unknown) => Promise<unknown>) => Promise<unknown>;
+
+/** A subscription to the queue `work`, by a connection with these channels. */
+function subscribe(next: (count: number) => FakeChannel, use: Use) {
   const channels: FakeChannel[] = [];
+  const log: string[] = [];
   const connection = {
     async createConfirmChannel() {
-      const channel = new FakeChannel(channels.length === 0);
+      const channel = next(channels.length);
       channels.push(channel);
       return channel;
     },
@@ -53,14 +57,33 @@ it('consumes on the next channel when one ends between two answers', async () =>
       listener.up?.(connection);
       return () => {};
     },
-    use: (_: string, work: (channel: unknown) => Promise<unknown>) => work({ checkQueue: async () => ({}) }),
+    use,
   } as unknown as Link;
   const subscription = new Subscription(link, {
     ...{ what: 'queue work', limit: 4 },
-    ...{ deliver: () => {}, missing: () => {}, log: () => {} },
+    ...{ deliver: () => {}, missing: () => {}, log: (text: string) => log.push(text) },
   });
   subscription.use([{ name: 'work', adopted: false }]);
+  return { subscription, channels, log };
+}
+
+const asks: Use = (_, work) => work({ checkQueue: async () => ({}) });
+
+it('consumes on the next channel when one ends between two answers', async () => {
+  const { subscription, channels } = subscribe((count) => new FakeChannel(count === 0), asks);
   await until('the second channel has a consumer', () => channels[1]?.consumed.length === 1, { timeoutMs: 3_000 });
   expect(channels.map(({ consumed }) => consumed)).toEqual([[], ['work']]);
+  await subscription.end();
+});
+
+it('says what keeps it from consuming, once, and tries again while its channel is there', async () => {
+  let refused = 2;
+  const use: Use = (what, work) => (refused-- > 0 ? Promise.reject(new Error('not allowed')) : asks(what, work));
+  const { subscription, channels, log } = subscribe(() => new FakeChannel(false), use);
+  await until('it is said', () => subscription.failure === 'not allowed');
+  await until('it consumes', () => channels[0]?.consumed.length === 1, { timeoutMs: 5_000 });
+  await until('it is over', () => subscription.failure === undefined);
+  expect(channels).toHaveLength(1);
+  expect(log).toEqual(['queue work: not allowed']);
   await subscription.end();
 });

@@ -113,6 +113,7 @@ export class Subscription {
   /** Closes the channel: what is in hand goes back. */
   async end(): Promise<void> {
     this.#closed = true;
+    clearTimeout(this.#retry);
     this.#acks?.flush();
     await this.#keeper.close();
   }
@@ -136,8 +137,14 @@ export class Subscription {
     this.#last = this.#last.then(() => this.#adjust()).catch((error: unknown) => this.#failed(error));
   }
 
+  /** While the channel is there nobody else begins again: a right that was missing may be given. */
   #failed(error: unknown): void {
-    this.#options.log(`${this.#options.what}: ${messageOf(error)}`);
+    const failure = messageOf(error);
+    if (failure !== this.#failure) this.#options.log(`${this.#options.what}: ${failure}`);
+    if (this.#closed || !this.#keeper.channel) return;
+    this.#failure = failure;
+    clearTimeout(this.#retry);
+    this.#retry = setTimeout(() => this.#balance(), retryMs);
   }
 
   /** Makes the consumers of each queue allow what may be in hand. */
@@ -152,6 +159,7 @@ export class Subscription {
     }
     for (const source of this.#sources) await this.#adjustSource(channel, source, limit);
     this.#consumers = this.#consumers.filter(({ cancelled, inHand }) => !cancelled || inHand > 0);
+    this.#failure = undefined;
   }
 
   async #adjustSource(channel: ConfirmChannel, source: PlacedSource, limit: number): Promise<void> {
