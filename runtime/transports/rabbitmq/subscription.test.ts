@@ -7,6 +7,7 @@ import { Subscription } from './subscription.ts';
 
 class FakeChannel extends EventEmitter {
   readonly consumed: string[] = [];
+  deliver: (deliveryTag: number) => void = () => {};
   readonly #endsAtPrefetch: boolean;
   #isOpen = true;
 
@@ -27,11 +28,16 @@ class FakeChannel extends EventEmitter {
     );
   }
 
-  async consume(queue: string): Promise<{ consumerTag: string }> {
+  async consume(queue: string, take: (message: unknown) => void): Promise<{ consumerTag: string }> {
     if (!this.#isOpen) throw new Error('Channel closed');
+    this.deliver = (deliveryTag) => take({ fields: { deliveryTag } });
     this.consumed.push(queue);
     return { consumerTag: 'tag' };
   }
+
+  async cancel(): Promise<void> {}
+  ack(): void {}
+  nack(): void {}
 
   async close(): Promise<void> {
     this.emit('close');
@@ -44,6 +50,7 @@ type Use = (what: string, work: (channel: unknown) => Promise<unknown>) => Promi
 function subscribe(next: (count: number) => FakeChannel, use: Use) {
   const channels: FakeChannel[] = [];
   const log: string[] = [];
+  const delivered: unknown[] = [];
   const connection = {
     async createConfirmChannel() {
       const channel = next(channels.length);
@@ -61,10 +68,14 @@ function subscribe(next: (count: number) => FakeChannel, use: Use) {
   } as unknown as Link;
   const subscription = new Subscription(link, {
     ...{ what: 'queue work', limit: 4 },
-    ...{ deliver: () => {}, missing: () => {}, log: (text: string) => log.push(text) },
+    ...{
+      deliver: (received: unknown) => delivered.push(received),
+      missing: () => {},
+      log: (text: string) => log.push(text),
+    },
   });
   subscription.use([{ name: 'work', adopted: false }]);
-  return { subscription, channels, log };
+  return { subscription, channels, log, delivered };
 }
 
 const asks: Use = (_, work) => work({ checkQueue: async () => ({}) });
@@ -85,5 +96,16 @@ it('says what keeps it from consuming, once, and tries again while its channel i
   await until('it is over', () => subscription.failure === undefined);
   expect(channels).toHaveLength(1);
   expect(log).toEqual(['queue work: not allowed']);
+  await subscription.end();
+});
+
+it('hands out what came while nothing was allowed, as soon as one is', async () => {
+  const { subscription, channels, delivered } = subscribe(() => new FakeChannel(false), asks);
+  await until('it consumes', () => channels[0]?.consumed.length === 1);
+  subscription.limit(0);
+  channels[0]?.deliver(1); // before the broker has heard of it
+  expect(delivered).toHaveLength(0);
+  subscription.limit(1);
+  expect(delivered).toHaveLength(1);
   await subscription.end();
 });

@@ -98,6 +98,8 @@ export class Subscription {
     if (this.#handedOut + this.#waiting.length > count) {
       for (const { giveBack } of this.#waiting.splice(0)) giveBack();
     }
+    // What came between two limits: nothing in hand would ever make room for it.
+    while (this.#waiting.length > 0 && this.#handedOut < count) this.#waiting.shift()?.run();
     this.#balance();
   }
 
@@ -218,7 +220,7 @@ export class Subscription {
     if (!acks || channel !== this.#keeper.channel) return;
     consumer.inHand++;
     const { deliveryTag } = message.fields;
-    if (consumer.cancelled) {
+    if (consumer.cancelled || this.#closed) {
       acks.requeue(deliveryTag);
       this.#settled(consumer);
       return;
