@@ -1,5 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander';
-import { errorCodeOf, messageOf } from '../api/errors.ts';
+import { errorCodeOf, LevadaError, messageOf } from '../api/errors.ts';
 import { type RabbitSettings, settingsFromUri } from '../brokers/rabbitmq/settings.ts';
 import { loadPaths } from '../operator/source/load.ts';
 import { exitCodes, printError, printNote, problemLine, summaryOf } from './output.ts';
@@ -81,14 +81,15 @@ export function endOnSignals(run: UpRun): void {
   process.on('SIGTERM', end);
 }
 
-/** Everybody can read the arguments of a process: a password does not belong there. */
+/** Everybody can read the arguments of a process: a password does not belong there, nor does an error repeat it. */
 function brokerFlag(value: string): RabbitSettings {
+  if (/^amqps?:\/\/[^/]*@/.test(value)) {
+    throw new LevadaError('Usage', { detail: '--broker: found a user or password; set LEVADA_BROKER_URL instead' });
+  }
   try {
-    if (/^amqps?:\/\/[^/]*@/.test(value))
-      throw new InvalidArgumentError('found a user or password; set LEVADA_BROKER_URL instead');
     return settingsFromUri(value, '--broker');
   } catch (error) {
-    throw error instanceof InvalidArgumentError ? error : new InvalidArgumentError(messageOf(error));
+    throw new LevadaError('Usage', { detail: messageOf(error) });
   }
 }
 
