@@ -138,8 +138,12 @@ export interface BrokerState {
   readonly version?: string;
   /** Why there is no connection. */
   readonly connection?: Failure;
+  /** Why the broker takes no messages now, though it is connected. */
+  readonly blocked?: Failure;
   /** Why queues and bindings are not as they should be. */
   readonly topology?: Failure;
+  /** What was found missing last, and made anew. */
+  readonly mended?: { readonly at: string; readonly what: readonly string[] };
   /** Where settings of queues that can change are kept. */
   readonly settings?: 'Policies' | 'Arguments';
 }

@@ -1,11 +1,14 @@
 import type { Channel } from 'amqplib';
 import type { Binding, BrokerState, QueueSpec, Topology } from '../../api/contract/pipeline.ts';
 import { errorCodeOf, type LevadaError } from '../../api/errors.ts';
-import type { PlacedSource, Placement } from '../placement.ts';
+import type { Placement } from '../placement.ts';
 import { declare, declareCommon } from './declare.ts';
-import type { Link } from './link.ts';
+import { has, type Known, nothing, placementOf, together, workQueueName } from './known.ts';
+import { type Link, type Links, notTaken } from './link.ts';
+import { exists, lookAt } from './look.ts';
 import { bringBack } from './lost.ts';
-import { Policies } from './management.ts';
+import { Management } from './management.ts';
+import { missingParts } from './missing.ts';
 import {
   type DeclaredQueue,
   deadQueue,
@@ -18,7 +21,7 @@ import {
   retryKey,
   workQueue,
 } from './names.ts';
-import { type PipelineRecord, type RecordedQueue, readRecord, writeRecord } from './record.ts';
+import { type PipelineRecord, type RecordedQueue, Records } from './record.ts';
 import type { RabbitSettings } from './settings.ts';
 
 export interface RabbitBrokerOptions {
@@ -40,21 +43,11 @@ export interface QueueDepth {
   readonly dead: number;
 }
 
-interface Known {
-  topology: Topology;
-  record: PipelineRecord;
-  /** By logical name: when its queue was found missing. */
-  readonly lostAt: Map<string, string>;
-  byPolicy: boolean;
-}
-
 /**
- * A queue that others may still take from goes when it was empty for so long, milliseconds: what has just been delivered is
- * neither in it nor told yet by the process that has it in hand, and would be lost with that process.
+ * Milliseconds that a queue must have been empty before its consumers leave it, and again before it goes: what has just
+ * been delivered is neither in it nor told yet by the process that has it in hand, and would be lost with that process.
  */
 const emptyForMs = 1_000;
-
-const nothing: RecordedQueue = { queue: '', bindings: [], byPolicy: false };
 
 /**
  * Queues and bindings of pipelines in one vhost. What cannot change is in a queue's name: another value is another
@@ -62,8 +55,10 @@ const nothing: RecordedQueue = { queue: '', bindings: [], byPolicy: false };
  */
 export class RabbitBroker {
   readonly #link: Link;
+  readonly #publishing: Link;
+  readonly #records: Records;
   readonly #options: RabbitBrokerOptions;
-  readonly #policies: Policies | undefined;
+  readonly #management: Management | undefined;
   readonly #known = new Map<string, Known>();
   /** Why a pipeline's queues are not as they should be, also where nothing could be made so far. */
   readonly #failures = new Map<string, LevadaError>();
@@ -73,16 +68,18 @@ export class RabbitBroker {
   #last: Promise<unknown> = Promise.resolve();
   #commonFor: unknown;
 
-  constructor(link: Link, settings: RabbitSettings, options: RabbitBrokerOptions) {
-    this.#link = link;
+  constructor(links: Links, settings: RabbitSettings, options: RabbitBrokerOptions) {
+    this.#link = links.consuming;
+    this.#publishing = links.publishing;
+    this.#records = new Records(links);
     this.#options = options;
-    this.#policies = settings.managementUri === undefined ? undefined : new Policies(settings);
+    this.#management = settings.managementUri === undefined ? undefined : new Management(settings);
   }
 
   /**
    * Makes queues and bindings as `topology` says. Idempotent.
    *
-   * @throws LevadaError BrokerUnavailable, BrokerRefused, BrokerForbidden, QueueConflict
+   * @throws LevadaError BrokerUnavailable, BrokerRefused, BrokerForbidden, BrokerFull, QueueConflict
    */
   apply(topology: Topology): Promise<Placement> {
     return this.#inTurn(async () => {
@@ -102,7 +99,10 @@ export class RabbitBroker {
     return this.#inTurn(async () => {
       const known = this.#known.get(pipeline);
       if (!known) return {};
-      await this.#sweep(known);
+      await this.#sweep(known).catch((error: unknown) => {
+        // What is to go can wait until the record can be written.
+        if (errorCodeOf(error) !== 'BrokerFull') throw error;
+      });
       const depths: Record<string, QueueDepth> = {};
       for (const [name, { queue }] of Object.entries(known.record)) {
         const { ready = 0, dead } = depths[queue] ?? {};
@@ -121,6 +121,11 @@ export class RabbitBroker {
     });
   }
 
+  /** Whether a queue is about to go, and somebody takes from it still. */
+  isLeaving(pipeline: string): boolean {
+    return (this.#known.get(pipeline)?.leaving.size ?? 0) > 0;
+  }
+
   /** Where a pipeline is now: queues come and go. */
   placement(pipeline: string): Placement | undefined {
     const known = this.#known.get(pipeline);
@@ -137,21 +142,26 @@ export class RabbitBroker {
     return this.#inTurn(async () => {
       const known = this.#known.get(pipeline);
       if (!known) return false;
-      let missing = !(await this.#exists(recordName(pipeline)));
+      const gone = await missingParts(this.#link, this.#management, known);
+      let missing = gone.includes(`queue ${recordName(pipeline)}`);
       for (const [name, { queue }] of Object.entries(known.record)) {
         for (const one of [name, deadQueueName(pipeline, queue)]) {
-          if (await this.#exists(one)) continue;
+          if (await exists(this.#link, one)) continue;
           missing = true;
           known.lostAt.set(queue, new Date().toISOString());
           this.#options.log?.(`the queue ${one} was gone, and is made anew; what it held is lost`);
         }
       }
-      // A binding or an exchange cannot be asked for: making it again tells nothing, and costs little.
+      if (gone.length > 0) {
+        known.mended = { at: new Date().toISOString(), what: gone };
+        this.#options.log?.(`${pipeline}: there was no ${gone.join(', no ')}; it is made anew`);
+      }
+      // Bindings that nobody can ask for are made again all the same.
       this.#commonFor = undefined;
       await this.#trying(pipeline, () => this.#make(known, true));
       await this.#write(known, known.record, missing);
       await this.#bringBack();
-      return missing;
+      return missing || gone.length > 0;
     });
   }
 
@@ -159,6 +169,7 @@ export class RabbitBroker {
   state(pipeline: string): { broker: BrokerState; lostAt: Readonly<Record<string, string>> } {
     const known = this.#known.get(pipeline);
     const { failure: connection, version } = this.#link;
+    const { blocked } = this.#publishing;
     const topology = this.#failures.get(pipeline);
     const failure = (error: LevadaError) => ({ code: error.code, message: error.message });
     return {
@@ -166,7 +177,9 @@ export class RabbitBroker {
         kind: 'rabbitmq',
         ...(version !== undefined && { version }),
         ...(connection && { connection: failure(connection) }),
+        ...(blocked !== undefined && { blocked: failure(notTaken(blocked)) }),
         ...(topology && { topology: failure(topology) }),
+        ...(known?.mended && { mended: known.mended }),
         ...(known && { settings: known.byPolicy ? ('Policies' as const) : ('Arguments' as const) }),
       },
       lostAt: Object.fromEntries(known?.lostAt ?? []),
@@ -195,9 +208,8 @@ export class RabbitBroker {
     const { pipeline } = topology;
     const known = this.#known.get(pipeline);
     if (known) return known;
-    const name = recordName(pipeline);
-    const record = await this.#link.use(name, (channel) => readRecord(channel, pipeline));
-    const made: Known = { topology, record, lostAt: new Map(), byPolicy: false };
+    const record = await this.#records.read(pipeline);
+    const made: Known = { topology, record, lostAt: new Map(), leaving: new Set(), byPolicy: false };
     this.#known.set(pipeline, made);
     return made;
   }
@@ -251,7 +263,7 @@ export class RabbitBroker {
     before: PipelineRecord,
   ): Promise<void> {
     const replaced = Object.keys(before).filter((other) => other !== name && before[other]?.queue === queue);
-    const there = await Promise.all(replaced.map(async (other) => ((await this.#exists(other)) ? [other] : [])));
+    const there = await Promise.all(replaced.map(async (other) => ((await exists(this.#link, other)) ? [other] : [])));
     const old = there.flat();
     await this.#link.use(name, async (channel) => {
       const move = (exchange: string, key: string, from: readonly string[]) =>
@@ -282,9 +294,9 @@ export class RabbitBroker {
 
   /** Sets the policies of all queues, and sees whether they rule. */
   async #canUsePolicies({ topology: { pipeline, queues, settings = {} } }: Known): Promise<boolean> {
-    if (!this.#policies || queues.length === 0) return false;
+    if (!this.#management || queues.length === 0) return false;
     const definition = policyOf(settings);
-    const policies = this.#policies;
+    const policies = this.#management;
     const all = queues.map(({ name: queue }) => workQueue(pipeline, queue, settings, true));
     for (const declared of all) {
       if (!(await policies.put(declared.name, definition))) return false;
@@ -303,7 +315,7 @@ export class RabbitBroker {
   async #write(known: Known, record: PipelineRecord, always = false): Promise<void> {
     const { pipeline } = known.topology;
     if (always || JSON.stringify(record) !== JSON.stringify(known.record)) {
-      await this.#link.use(recordName(pipeline), (channel) => writeRecord(channel, pipeline, record));
+      await this.#records.write(pipeline, record);
     }
     known.record = record;
   }
@@ -335,18 +347,20 @@ export class RabbitBroker {
     for (const [name, { queue, bindings, byPolicy }] of Object.entries(known.record)) {
       const listed = queues.some((spec) => spec.name === queue);
       const replaced = listed && workQueueName(known, queue) !== name;
-      if ((listed && !replaced) || bindings.length > 0) continue;
-      if (!(await this.#isEmpty(pipeline, queue, name, !listed))) {
-        this.#emptySince.delete(name);
+      if ((listed && !replaced) || bindings.length > 0) {
+        known.leaving.delete(name); // it is wanted again
         continue;
       }
-      const since = this.#emptySince.get(name) ?? performance.now();
-      this.#emptySince.set(name, since);
-      // Of a pipeline that is forgotten nobody takes any more.
-      if (queues.length > 0 && performance.now() - since < emptyForMs) continue;
+      if (!(await this.#isEmpty(pipeline, queue, name, !listed))) {
+        this.#emptySince.delete(name);
+        known.leaving.delete(name);
+        continue;
+      }
+      if (!(await this.#isLeft(known, name))) continue;
       this.#emptySince.delete(name);
+      known.leaving.delete(name);
       await this.#link.use(name, (channel) => channel.deleteQueue(name));
-      if (byPolicy) await this.#policies?.remove(name);
+      if (byPolicy) await this.#management?.remove(name);
       delete record[name];
       const last = !Object.values(record).some((other) => other.queue === queue);
       if (last) await this.#link.use(name, (channel) => channel.deleteQueue(deadQueueName(pipeline, queue)));
@@ -364,6 +378,24 @@ export class RabbitBroker {
       });
   }
 
+  /** Of an empty queue: whether nobody can have anything of it any more. First its consumers are to leave, then it goes. */
+  async #isLeft({ topology: { queues }, leaving }: Known, name: string): Promise<boolean> {
+    const now = performance.now();
+    const since = this.#emptySince.get(name) ?? now;
+    this.#emptySince.set(name, since);
+    // Of a pipeline that is forgotten nobody takes any more, except who has fallen silent.
+    const long = queues.length === 0 || now - since >= emptyForMs;
+    if (!leaving.has(name)) {
+      if (!long) return false;
+      leaving.add(name);
+      this.#emptySince.set(name, now);
+      if (queues.length > 0) return false;
+    }
+    const { consumerCount } = await lookAt(this.#link, name);
+    if (consumerCount > 0) this.#emptySince.set(name, now);
+    return consumerCount === 0 && long;
+  }
+
   /** What is in hand is asked between two looks: a message that was given back meanwhile is seen by the second. */
   async #isEmpty(pipeline: string, queue: string, name: string, whole: boolean): Promise<boolean> {
     if ((await this.#ready(name)) > 0) return false;
@@ -379,67 +411,18 @@ export class RabbitBroker {
       [...this.#known.values()].some(({ topology: { pipeline, queues } }) =>
         queues.some(({ name }) => retryKey(pipeline, name) === key),
       );
-    const count = await this.#link.use(lostQueue, (channel) => bringBack(channel, isThere));
+    const count = await this.#publishing.use(lostQueue, (channel) => bringBack(channel, isThere));
     if (count > 0) this.#options.log?.(`${count} messages of ${lostQueue} are back in their queues`);
   }
 
   /** Messages that wait; 0 of a queue that is gone. */
   async #ready(name: string): Promise<number> {
-    try {
-      return (await this.#link.use(name, (channel) => channel.checkQueue(name))).messageCount;
-    } catch (error) {
-      if (errorCodeOf(error) === 'QueueNotFound') return 0;
-      throw error;
-    }
+    return (await lookAt(this.#link, name)).messageCount;
   }
-
-  async #exists(name: string): Promise<boolean> {
-    try {
-      await this.#link.use(name, (channel) => channel.checkQueue(name));
-      return true;
-    } catch (error) {
-      if (errorCodeOf(error) === 'QueueNotFound') return false;
-      throw error;
-    }
-  }
-}
-
-const workQueueName = ({ topology: { pipeline, settings = {} }, byPolicy }: Known, queue: string): string =>
-  workQueue(pipeline, queue, settings, byPolicy).name;
-
-const has = (bindings: readonly Binding[], { pipeline, type }: Binding): boolean =>
-  bindings.some((one) => one.pipeline === pipeline && one.type === type);
-
-/** Both, with the bindings of both. */
-function together(before: PipelineRecord, wanted: PipelineRecord): PipelineRecord {
-  const merged = Object.entries(wanted).map(([name, entry]) => {
-    const old = (before[name]?.bindings ?? []).filter((binding) => !has(entry.bindings, binding));
-    return [name, { ...entry, bindings: [...entry.bindings, ...old] }] as const;
-  });
-  return { ...before, ...Object.fromEntries(merged) };
 }
 
 /** One queue with its dead letters, without the bindings of the queue. */
 async function declareFor(channel: Channel, pipeline: string, queue: string, declared: DeclaredQueue): Promise<void> {
   await declare(channel, deadQueue(pipeline, queue), { key: retryKey(pipeline, queue) });
   await declare(channel, declared);
-}
-
-function placementOf({ topology: { pipeline, queues }, record }: Known): Placement {
-  const from = (queue: string): PlacedSource[] => [
-    ...Object.entries(record).flatMap(([name, one]) => (one.queue === queue ? [{ name, adopted: false }] : [])),
-    ...queues.flatMap((spec) =>
-      spec.name === queue && spec.adopts !== undefined ? [{ name: spec.adopts, adopted: true }] : [],
-    ),
-  ];
-  const names = new Set([...queues.map(({ name }) => name), ...Object.values(record).map(({ queue }) => queue)]);
-  return {
-    pipeline,
-    queues: Object.fromEntries(
-      [...names].map((queue) => [queue, { from: from(queue), dead: deadQueueName(pipeline, queue) }]),
-    ),
-    types: [
-      ...new Set(queues.flatMap(({ bindings }) => bindings.flatMap((b) => (b.pipeline === pipeline ? [b.type] : [])))),
-    ],
-  };
 }

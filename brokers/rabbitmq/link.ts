@@ -33,6 +33,10 @@ const connectTimeoutMs = 10_000;
 const firstRetryMs = 100;
 const longestRetryMs = 10_000;
 
+/** What is published while the broker is short of memory or disk comes to. @param why its own words */
+export const notTaken = (why: string): LevadaError =>
+  new LevadaError('BrokerFull', { detail: `it accepts no messages: ${why}` });
+
 /**
  * One AMQP connection that comes back: after every loss it is made again, later and later, at random moments so that
  * not all clients of a broker come at once. A broker that has gone silent is noticed by asking.
@@ -102,21 +106,27 @@ export class Link {
    * Runs `work` on a channel of its own: what goes wrong on it touches nobody else.
    *
    * @param what the thing that it is about, for errors
-   * @throws LevadaError BrokerUnavailable, BrokerRefused, BrokerForbidden, QueueNotFound, QueueConflict
+   * @throws LevadaError BrokerUnavailable, BrokerRefused, BrokerForbidden, BrokerFull, QueueNotFound, QueueConflict
    */
   async use<T>(what: string, work: (channel: ConfirmChannel) => Promise<T>, timeoutMs = 5_000): Promise<T> {
     const connection = await this.ready(timeoutMs);
+    // From then on the broker reads nothing of it.
+    const blocked = Promise.withResolvers<never>();
+    const end = this.listen({ blocked: (why) => blocked.reject(notTaken(why)) });
     let channel: ConfirmChannel | undefined;
     let closedBy: unknown;
     try {
+      if (this.#blocked !== undefined) throw notTaken(this.#blocked);
       channel = await connection.createConfirmChannel();
       channel.on('error', (error: unknown) => {
         closedBy = error;
       });
-      return await work(channel);
+      return await Promise.race([work(channel), blocked.promise]);
     } catch (error) {
       throw channelFailure(closedBy ?? error, what);
     } finally {
+      end();
+      blocked.promise.catch(() => {}); // nobody waits for it any more
       if (channel) await close(channel);
     }
   }
@@ -269,4 +279,10 @@ export class Link {
     const { stream } = (this.#connection?.connection ?? {}) as unknown as { stream?: { destroy(error: Error): void } };
     stream?.destroy(error);
   }
+}
+
+/** One connection asks and makes; another one publishes, which a broker that is short of memory or disk stops. */
+export interface Links {
+  readonly consuming: Link;
+  readonly publishing: Link;
 }

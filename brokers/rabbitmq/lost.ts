@@ -2,7 +2,7 @@ import type { ConfirmChannel, GetMessage } from 'amqplib';
 import { deadExchange, lost, retryExchange } from './names.ts';
 
 /** In one look: the rest has its turn at the next. */
-const atMost = 1_000;
+export const lostAtOnce = 1_000;
 
 /**
  * Sends back what had no queue when its time came, and has one now: a copy that is confirmed first.
@@ -12,27 +12,41 @@ const atMost = 1_000;
  */
 export async function bringBack(channel: ConfirmChannel, isThere: (key: string) => boolean): Promise<number> {
   const { messageCount } = await channel.checkQueue(lost.name);
+  const looks = Math.min(messageCount, lostAtOnce);
   const kept: GetMessage[] = [];
   let count = 0;
-  for (let look = 0; look < Math.min(messageCount, atMost); look++) {
+  for (let look = 0; look < looks; look++) {
     const message = await channel.get(lost.name);
     if (!message) break; // somebody else takes them
-    const { exchange, routingKey } = message.fields;
-    if (!isThere(routingKey) || (exchange !== retryExchange && exchange !== deadExchange)) {
+    if (isThere(message.fields.routingKey) && isOurs(message)) {
+      await send(channel, message);
+      count++;
+    } else {
       kept.push(message);
-      continue;
     }
-    const { contentType, messageId, headers } = message.properties as unknown as Record<string, unknown>;
-    channel.publish(exchange, routingKey, message.content, {
-      persistent: true,
-      ...(typeof contentType === 'string' && { contentType }),
-      ...(typeof messageId === 'string' && { messageId }),
-      headers: (headers ?? {}) as Record<string, unknown>,
-    });
-    await channel.waitForConfirms();
-    channel.ack(message);
-    count++;
   }
-  for (const message of kept) channel.nack(message, false, true);
+  // Where nobody wants so many, they go behind the others: given back, they would be all that the next look sees. By
+  // their exchange, which still leads nowhere but here.
+  const crowded = kept.length === lostAtOnce && messageCount > looks;
+  for (const message of kept) {
+    if (crowded && isOurs(message)) await send(channel, message);
+    else channel.nack(message, false, true);
+  }
   return count;
+}
+
+const isOurs = ({ fields: { exchange } }: GetMessage): boolean =>
+  exchange === retryExchange || exchange === deadExchange;
+
+async function send(channel: ConfirmChannel, message: GetMessage): Promise<void> {
+  const { exchange, routingKey } = message.fields;
+  const { contentType, messageId, headers } = message.properties as unknown as Record<string, unknown>;
+  channel.publish(exchange, routingKey, message.content, {
+    persistent: true,
+    ...(typeof contentType === 'string' && { contentType }),
+    ...(typeof messageId === 'string' && { messageId }),
+    headers: (headers ?? {}) as Record<string, unknown>,
+  });
+  await channel.waitForConfirms();
+  channel.ack(message);
 }

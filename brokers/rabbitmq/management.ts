@@ -14,8 +14,11 @@ interface Ruling {
 /** Above what people write by hand, so that a pattern for everything does not win. */
 const priority = 1_000;
 
-/** Settings of queues that can change, kept in policies of their names. AMQP knows none: this is RabbitMQ's HTTP API. */
-export class Policies {
+/**
+ * What AMQP does not know, over RabbitMQ's HTTP API: settings of queues that can change, kept in policies of their names,
+ * and what a queue is bound to.
+ */
+export class Management {
   readonly #settings: RabbitSettings;
 
   constructor(settings: RabbitSettings) {
@@ -58,6 +61,15 @@ export class Policies {
   /** @throws LevadaError BrokerUnavailable */
   async remove(queue: string): Promise<void> {
     await this.#ask('DELETE', `policies/${this.#vhost}/${encodeURIComponent(queue)}`);
+  }
+
+  /** Keys by which a queue is bound, as `EXCHANGE KEY`; `undefined`: nobody can tell, or the user may not ask. Never rejects. */
+  async bindings(queue: string): Promise<ReadonlySet<string> | undefined> {
+    const path = `queues/${this.#vhost}/${encodeURIComponent(queue)}/bindings`;
+    const { body } = await this.#ask('GET', path).catch(() => ({ body: undefined }));
+    if (!Array.isArray(body)) return undefined;
+    const all = body as Array<{ readonly source?: unknown; readonly routing_key?: unknown }>;
+    return new Set(all.map(({ source, routing_key: key }) => `${source} ${key}`));
   }
 
   get #vhost(): string {

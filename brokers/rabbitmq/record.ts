@@ -2,6 +2,8 @@ import type { Channel, ConfirmChannel, GetMessage } from 'amqplib';
 import type { Binding } from '../../api/contract/pipeline.ts';
 import { LevadaError } from '../../api/errors.ts';
 import { declare } from './declare.ts';
+import type { Links } from './link.ts';
+import { exists } from './look.ts';
 import { recordName, recordQueue, retryExchange } from './names.ts';
 
 /** One queue that was made for a pipeline. */
@@ -19,21 +21,54 @@ export type PipelineRecord = Readonly<Record<string, RecordedQueue>>;
 
 /** Two operators never run at once, but one may read while the next one begins. */
 const attempts = 20;
+/** Milliseconds. Longer than the broker keeps messages in hand of a connection that has fallen silent: two heartbeats. */
+const heldForMs = 180_000;
 
-/** @returns what was written last; nothing where nothing was */
-export async function readRecord(channel: Channel, pipeline: string): Promise<PipelineRecord> {
-  const { name, arguments: args } = recordQueue(pipeline);
+/** Records of pipelines. */
+export class Records {
+  readonly #links: Links;
+  /** By pipeline: since when its record could not be read, monotonic milliseconds. */
+  readonly #unreadSince = new Map<string, number>();
+
+  constructor(links: Links) {
+    this.#links = links;
+  }
+
+  /** @throws LevadaError BrokerUnavailable, QueueConflict */
+  async read(pipeline: string): Promise<PipelineRecord> {
+    const name = recordName(pipeline);
+    if (!(await exists(this.#links.consuming, name))) return {};
+    // An empty one is in somebody's hands: taken for nothing, all that it tells of would be forgotten.
+    const record = await this.#links.consuming.use(name, (channel) => readRecord(channel, pipeline));
+    const now = performance.now();
+    const since = this.#unreadSince.get(pipeline) ?? now;
+    // Nobody can have it in hand so long: whoever made the queue died before writing.
+    if (record || now - since >= heldForMs) {
+      this.#unreadSince.delete(pipeline);
+      return record ?? {};
+    }
+    this.#unreadSince.set(pipeline, since);
+    throw new LevadaError('BrokerUnavailable', { detail: `${name} is being read by somebody else` });
+  }
+
+  /** @throws LevadaError BrokerFull, BrokerUnavailable, BrokerForbidden, QueueConflict */
+  write(pipeline: string, record: PipelineRecord): Promise<void> {
+    return this.#links.publishing.use(recordName(pipeline), (channel) => writeRecord(channel, pipeline, record));
+  }
+}
+
+/** @returns what was written last; `undefined`: somebody else has it in hand, or it was never written */
+async function readRecord(channel: Channel, pipeline: string): Promise<PipelineRecord | undefined> {
+  const name = recordName(pipeline);
   for (let attempt = 0; attempt < attempts; attempt++) {
-    const { messageCount } = await channel.assertQueue(name, { durable: true, arguments: args });
     const message = await channel.get(name);
     if (message) {
       channel.nack(message, false, true);
       return parse(message, pipeline);
     }
-    if (messageCount === 0 && attempt > 1) return {};
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  throw new LevadaError('BrokerUnavailable', { detail: `${name} is being read by somebody else` });
+  return undefined;
 }
 
 function parse(message: GetMessage, pipeline: string): PipelineRecord {
@@ -46,7 +81,7 @@ function parse(message: GetMessage, pipeline: string): PipelineRecord {
 }
 
 /** The queue keeps the newest one only. Not by the default exchange: it is nobody's whose names begin with `levada.`. */
-export async function writeRecord(channel: ConfirmChannel, pipeline: string, queues: PipelineRecord): Promise<void> {
+async function writeRecord(channel: ConfirmChannel, pipeline: string, queues: PipelineRecord): Promise<void> {
   const queue = recordQueue(pipeline);
   await declare(channel, queue);
   await channel.bindQueue(queue.name, retryExchange, queue.name);

@@ -143,7 +143,7 @@ export class UpRun {
       names: () => this.#nameTable(),
       env: {
         NODE_COMPILE_CACHE: resolve(stateFolder, 'compile-cache'),
-        ...withoutBroker(process.env),
+        ...process.env,
         NODE_ENV: 'production',
       },
       ...(options.onEnd && { ended: options.onEnd }),
@@ -314,9 +314,6 @@ export class UpRun {
     await writeRun({ pid: process.pid, ...(admin && { admin }), ports: this.#ports });
   }
 }
-
-/** Processes are told where the broker is; what is in an environment can be read by others. */
-const withoutBroker = ({ LEVADA_BROKER_URL: _, ...rest }: NodeJS.ProcessEnv): NodeJS.ProcessEnv => rest;
 
 /** `namespace/service`, of an owner's key. */
 const portKey = (owner: string, service: string): string => `${namespaceOf(owner)}/${service}`;

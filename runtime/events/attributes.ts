@@ -21,6 +21,9 @@ const optional = ['subject', 'time', 'datacontenttype', 'dataschema'] as const;
 type Optional = (typeof optional)[number];
 const core: ReadonlySet<string> = new Set([...required, ...optional]);
 
+/** CloudEvents asks for 20; a header of AMQP has room for 255 bytes, with a prefix. */
+const longestName = 200;
+
 /** Not characters at all: control characters, halves of pairs, and what Unicode promises never to assign. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const notText = /[\u0000-\u001f\u007f-\u009f\p{Cs}\p{Noncharacter_Code_Point}]/u;
@@ -33,7 +36,12 @@ const notText = /[\u0000-\u001f\u007f-\u009f\p{Cs}\p{Noncharacter_Code_Point}]/u
 export function readAttributes(values: ReadonlyMap<string, string>, prefix: string): Attributes {
   for (const [name, value] of values) {
     if (!/^[a-z0-9]+$/.test(name)) {
-      throw new EventProblem(`attribute ${JSON.stringify(prefix + name)}: a name is lower-case letters and digits`);
+      throw new EventProblem(
+        `attribute ${JSON.stringify((prefix + name).slice(0, 80))}: a name is lower-case letters and digits`,
+      );
+    }
+    if (name.length > longestName) {
+      throw new EventProblem(`attribute ${name.slice(0, 80)}…: a name has ${longestName} characters at most`);
     }
     if (notText.test(value)) throw new EventProblem(`${prefix}${name} has control characters`);
     if (value === '' && core.has(name)) throw new EventProblem(`${prefix}${name} is empty`);

@@ -79,7 +79,7 @@ export class OutcomeShop implements AsyncDisposable {
       resource = parse(first) as { spec: Spec };
       const inventory = resource.spec.steps.find(({ name }) => name === 'inventory')!;
       Object.assign(inventory, { retry: { maxAttempts: 2 } });
-      Object.assign(inventory['http'] as object, { timeout: '1s' });
+      Object.assign(inventory['http'] as object, { timeout: '3s' });
       resource.spec.steps.push({
         name: 'sink',
         consumes: ['stock.reserved', 'order.enriched'],

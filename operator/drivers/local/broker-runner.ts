@@ -107,12 +107,31 @@ export class BrokerRunner implements PipelineRunner {
   }
 
   /** Dead letters stay in the broker, and the queues that hold them. */
-  async forget(pipeline: string): Promise<void> {
+  async forget(pipeline: string): Promise<boolean> {
     const running = this.#pipelines.get(pipeline);
-    if (!running) return;
+    if (!running) return true;
+    if (running.pending) return false;
     await Promise.all([...running.workers.values()].map((worker) => worker.drain()));
-    await this.transport.apply({ pipeline, queues: [] });
+    running.workers.clear();
+    try {
+      await this.transport.apply({ pipeline, queues: [] });
+      const left = Object.values(await this.transport.depths(pipeline));
+      if (left.some(({ ready, unsettled }) => ready + unsettled > 0)) {
+        // Something has come back meanwhile, and needs its step again.
+        await this.remove(pipeline);
+        return false;
+      }
+    } catch (error) {
+      if (!errorCodeOf(error)) throw error;
+      return false; // the broker is away
+    }
+    if (this.transport.broker.isLeaving(pipeline)) return false;
     this.#pipelines.delete(pipeline);
+    return true;
+  }
+
+  get isIdle(): boolean {
+    return this.#pipelines.size === 0;
   }
 
   async observe(pipeline: string): Promise<RunnerView> {

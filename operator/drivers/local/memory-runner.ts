@@ -26,8 +26,14 @@ export class MemoryRunner implements PipelineRunner {
     return this.host.release(pipeline);
   }
 
-  forget(pipeline: string): Promise<void> {
-    return this.host.forget(pipeline);
+  async forget(pipeline: string): Promise<boolean> {
+    await this.host.forget(pipeline);
+    return true;
+  }
+
+  /** It costs nothing: it is never closed for that. */
+  get isIdle(): boolean {
+    return false;
   }
 
   async observe(pipeline: string): Promise<RunnerView> {

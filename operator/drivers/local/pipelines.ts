@@ -12,6 +12,7 @@ import type { HostOptions, PipelineHost } from '../../../runtime/pipeline/host.t
 import type { StepCounts } from '../../../runtime/pipeline/rates.ts';
 import type { StepEnvironment } from '../../../runtime/steps/step.ts';
 import type { Transport } from '../../../runtime/transports/transport.ts';
+import { brokerFailure } from '../../plan/pipeline/broker-status.ts';
 import type { Observed, ObservedPipeline, PipelinePlan, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { BrokerRunner } from './broker-runner.ts';
@@ -64,6 +65,8 @@ export class LocalPipelines implements Driver {
   readonly #owners = new Map<string, Owned>();
   /** Pipelines that are gone, and being emptied. */
   readonly #leaving = new Map<string, { pipeline: string; runner: PipelineRunner }>();
+  /** What is being changed, by owner. */
+  readonly #turns = new Map<string, Promise<unknown>>();
   readonly #poll: NodeJS.Timeout;
   #changed: (owner: string) => void = () => {};
   #polling = false;
@@ -133,7 +136,23 @@ export class LocalPipelines implements Driver {
     );
   }
 
-  async apply(owner: string, { pipeline: plan }: UnitPlan): Promise<boolean> {
+  apply(owner: string, plan: UnitPlan): Promise<boolean> {
+    return this.#inTurn(owner, () => this.#apply(owner, plan));
+  }
+
+  /** One change of a pipeline at a time: it may come back while it is being forgotten. */
+  async #inTurn<T>(owner: string, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(owner) ?? Promise.resolve();
+    const turn = before.then(work, work);
+    this.#turns.set(owner, turn);
+    try {
+      return await turn;
+    } finally {
+      if (this.#turns.get(owner) === turn) this.#turns.delete(owner);
+    }
+  }
+
+  async #apply(owner: string, { pipeline: plan }: UnitPlan): Promise<boolean> {
     const before = this.#owners.get(owner);
     if (isDeepStrictEqual(before?.plan, plan)) return false;
     if (plan) {
@@ -171,7 +190,9 @@ export class LocalPipelines implements Driver {
     for (const [owner, owned] of this.#owners) {
       if (!owned.plan.broker) continue;
       try {
-        await this.#run(owned, owned.runner);
+        await this.#inTurn(owner, async () => {
+          if (this.#owners.get(owner) === owned) await this.#run(owned, owned.runner);
+        });
       } catch (error) {
         this.#options.log(owner, 'its broker could not be changed', error);
       }
@@ -304,12 +325,17 @@ export class LocalPipelines implements Driver {
     try {
       for (const [owner, known] of this.#owners) {
         // A Secret may have come, or been corrected.
-        if (!known.runner && known.failure?.code !== 'BrokerRequired') await this.#run(known, undefined);
+        if (!known.runner && known.failure?.code !== 'BrokerRequired') {
+          await this.#inTurn(owner, async () => {
+            if (this.#owners.get(owner) === known && !known.runner) await this.#run(known, undefined);
+          });
+        }
         const before = known.seen;
         const { pipeline } = await this.observe(owner);
         if (!isDeepStrictEqual(before, pipeline)) this.#changed(owner);
       }
-      for (const [owner, { pipeline, runner }] of this.#leaving) await this.#forgetEmpty(owner, pipeline, runner);
+      for (const owner of [...this.#leaving.keys()]) await this.#inTurn(owner, () => this.#forgetEmpty(owner));
+      await this.#closeIdle();
     } catch (error) {
       this.#options.log('pipelines', 'queues could not be looked at', error);
     } finally {
@@ -317,15 +343,30 @@ export class LocalPipelines implements Driver {
     }
   }
 
-  async #forgetEmpty(owner: string, pipeline: string, runner: PipelineRunner): Promise<void> {
-    const { queues } = await runner.observe(pipeline);
+  /** Of brokers that nothing is on any more: their connections, and who has other credentials now. */
+  async #closeIdle(): Promise<void> {
+    for (const [key, runner] of this.#brokers) {
+      const isUsed = [...this.#owners.values(), ...this.#leaving.values()].some((one) => one.runner === runner);
+      if (isUsed || !runner.isIdle) continue;
+      this.#brokers.delete(key);
+      await runner.close();
+    }
+  }
+
+  async #forgetEmpty(owner: string): Promise<void> {
+    const leaving = this.#leaving.get(owner);
+    if (!leaving) return; // it has come back
+    const { pipeline, runner } = leaving;
+    const { queues, broker } = await runner.observe(pipeline);
+    // What there is in the queues is not known now.
+    if (brokerFailure(broker)) return;
     const states = Object.values(queues);
     if (states.some(({ waiting, inFlight }) => waiting + inFlight > 0)) return;
     const dead = states.reduce((sum, state) => sum + state.dead, 0);
+    if (!(await runner.forget(pipeline))) return;
+    this.#leaving.delete(owner);
     const where = runner === this.#memory ? 'and they with it' : 'and they stay in the broker';
     if (dead > 0) this.#options.note(`${nameOf(pipeline)} is gone; it had ${dead} dead letters, ${where}`);
-    this.#leaving.delete(owner);
-    await runner.forget(pipeline);
   }
 }
 

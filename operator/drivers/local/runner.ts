@@ -14,13 +14,15 @@ export interface PipelineRunner {
   remove(pipeline: string): Promise<void>;
   /** Runs it no more; everything stays in the broker for another runner. */
   release(pipeline: string): Promise<void>;
-  /** Ends what {@link remove} has emptied. */
-  forget(pipeline: string): Promise<void>;
+  /** Ends what {@link remove} has emptied. @returns whether that is done: if not, it is to be asked for again */
+  forget(pipeline: string): Promise<boolean>;
   observe(pipeline: string): Promise<RunnerView>;
   /** How deliveries ended, by step. */
   counts(pipeline: string): Readonly<Record<string, StepCounts>>;
   /** URLs of /metrics of the processes of a pipeline. */
   admins(pipeline: string): readonly string[];
+  /** Whether it runs nothing, and nothing is being emptied. */
+  readonly isIdle: boolean;
   /** Finishes what is in hand. */
   close(): Promise<void>;
   /** Ends everything at once. */

@@ -28,22 +28,27 @@ export function sayBroker(broker: BrokerState | undefined): Partial<Record<Condi
 
 const unknown: Said = { status: 'Unknown', reason: 'Progressing', message: 'Nothing is known of the broker yet.' };
 
-function sayConnected({ kind, version, connection }: BrokerState): Said {
+function sayConnected({ kind, version, connection, blocked }: BrokerState): Said {
   if (connection) return sayFailure(connection);
+  if (blocked) return { ...sayFailure(blocked), status: 'True' };
   if (kind === 'memory')
     return { status: 'True', reason: 'Memory', message: 'Messages are in the memory of this run.' };
   const which = bounded(version ?? '', 64);
   return { status: 'True', reason: 'Connected', message: `Connected to RabbitMQ ${which}`.trim() };
 }
 
-function sayTopology({ kind, connection, topology, settings }: BrokerState): Said {
+function sayTopology({ kind, connection, topology, settings, mended }: BrokerState): Said {
   if (topology) return sayFailure(topology);
   if (connection) {
     return { status: 'Unknown', reason: connection.code, message: 'Not known as long as there is no connection.' };
   }
   if (kind === 'memory') return { status: 'True', reason: 'Memory', message: 'Queues are in the memory of this run.' };
   const kept = settings === undefined ? '' : ` ${keptIn[settings]}`;
-  return { status: 'True', reason: 'Declared', message: `Queues and bindings are as they should be.${kept}` };
+  const gap = mended
+    ? ` At ${mended.at} there was no ${mended.what.join(', no ')}: made anew, and what came meanwhile may be lost.`
+    : '';
+  const message = bounded(`Queues and bindings are as they should be.${kept}${gap}`);
+  return { status: 'True', reason: 'Declared', message };
 }
 
 const keptIn = {

@@ -22,10 +22,13 @@ const own = {
 const core = ['id', 'source', 'type', 'subject', 'time', 'dataschema'] as const;
 /** Bytes of a short string of AMQP. */
 const shortText = 255;
-/** Characters of an error in a header: the headers of a message are one frame. */
-const longestError = 4_096;
-/** The headers of a message are one frame, of 128 KiB: a longer one ends the connection. Room is left for the broker's. */
-export const maxAttributeBytes = 100 * 1_024;
+/**
+ * Bytes of the attributes of an event as headers. The client has a buffer of 64 KiB for all headers of a message, and the
+ * broker a frame of 128 KiB: the rest is for a death certificate, and for what the broker adds.
+ */
+export const maxAttributeBytes = 48 * 1_024;
+/** Bytes of a death certificate. */
+const maxCertificateBytes = 8 * 1_024;
 /** Characters of a `traceparent` or `tracestate`, as W3C has it. */
 const longestTrace = 512;
 
@@ -42,11 +45,17 @@ export function encode(message: Message, delayLeftMs = 0): Encoded {
   if (delivery.replay !== undefined) headers[own.replay] = delivery.replay;
   if (delivery.unidentified) headers[own.unidentified] = true;
   if (delayLeftMs > 0) headers[own.delayLeft] = delayLeftMs;
-  if (delivery.dead) {
-    const { error } = delivery.dead;
-    headers[own.dead] = JSON.stringify({ ...delivery.dead, error: error.slice(0, longestError) });
-  }
+  if (delivery.dead) headers[own.dead] = certificateOf(delivery.dead);
   return { content: bytesOf(message), options: { ...properties(message), headers } };
+}
+
+/** As JSON, with an error that is cut until it fits: escaped, a character takes up to six bytes. */
+function certificateOf(dead: DeathCertificate): string {
+  const written = (characters: number) => JSON.stringify({ ...dead, error: dead.error.slice(0, characters) });
+  for (let characters = maxCertificateBytes; ; characters = Math.floor(characters / 2)) {
+    const text = written(characters);
+    if (characters === 0 || Buffer.byteLength(text) <= maxCertificateBytes) return text;
+  }
 }
 
 /** A message as others read it. */
@@ -83,16 +92,25 @@ function properties({ id, datacontenttype }: Message): Options.Publish {
   };
 }
 
-/** What the attributes of an event take in headers, roughly. */
+/** What a header takes beside its name and its text: two lengths and a type. */
+const headerBytes = 6;
+/** Those that {@link encode} writes of its own, without a certificate. */
+const ownHeaderBytes = 256;
+
+/** What the attributes of an event take in headers and properties, at most. */
 export function attributeBytes(event: Omit<Attributes, 'time'>): number {
   const { id, source, type, subject = '', dataschema = '', datacontenttype = '', extensions } = event;
-  const texts = [id, source, type, subject, dataschema, datacontenttype];
-  for (const name in extensions) texts.push(name, extensions[name] ?? '');
-  const characters = texts.reduce((sum, { length }) => sum + length, 0);
-  // Bytes are counted only where they matter: this runs for each message.
-  if (characters * 3 <= maxAttributeBytes) return characters;
-  return texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0);
+  // The id is also the message's.
+  let bytes = ownHeaderBytes + atMostBytes(id) * 2 + atMostBytes(source) + atMostBytes(type);
+  bytes += atMostBytes(subject) + atMostBytes(dataschema) + atMostBytes(datacontenttype);
+  for (const name in extensions) {
+    bytes += headerBytes + eventPrefix.length + atMostBytes(name) + atMostBytes(extensions[name] ?? '');
+  }
+  return bytes;
 }
+
+/** Bytes are counted only where they matter: this runs for each message. */
+const atMostBytes = (text: string): number => (text.length <= shortText ? text.length * 3 : Buffer.byteLength(text));
 
 const bytesOf = ({ data }: Message): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 
@@ -129,10 +147,14 @@ function ownAttributes(headers: Record<string, unknown>): Attributes | undefined
   if (headers['cloudEvents:specversion'] !== '1.0') return undefined;
   const found: Partial<Record<(typeof core)[number], string>> = {};
   const extensions: Record<string, string> = {};
+  let room = maxAttributeBytes;
   for (const name in headers) {
     if (!name.startsWith(eventPrefix) || name === 'cloudEvents:specversion') continue;
     const value = headers[name];
     if (typeof value !== 'string') return undefined;
+    // With more of them it could not even become a dead letter: it is data.
+    room -= headerBytes + Buffer.byteLength(name) + atMostBytes(value);
+    if (room < 0) return undefined;
     const attribute = name.slice(eventPrefix.length);
     if ((core as readonly string[]).includes(attribute)) found[attribute as (typeof core)[number]] = value;
     else extensions[attribute] = value;

@@ -17,12 +17,13 @@ export interface DeadVisit {
  */
 export async function visitDeadQueue(channel: Channel, { queue, step, visit, replay }: DeadVisit): Promise<void> {
   const { messageCount } = await channel.checkQueue(queue);
-  const kept: GetMessage[] = [];
+  // Without their data: there may be many.
+  const kept: Pick<GetMessage, 'fields'>[] = [];
   try {
     for (let count = 0; count < messageCount; count++) {
       const found = await channel.get(queue, { noAck: false });
       if (!found) break; // somebody else visits them
-      kept.push(found);
+      kept.push({ fields: found.fields });
       const fate = await visit(decodeDead(found, step));
       if (fate === 'stop') break;
       if (fate === 'keep') continue;
@@ -33,7 +34,7 @@ export async function visitDeadQueue(channel: Channel, { queue, step, visit, rep
   } finally {
     const others = kept.length === 0 ? undefined : await channel.checkQueue(queue).catch(() => undefined);
     // Each by itself: one frame for all would also name those that are acknowledged.
-    for (const message of kept) channel.nack(message, false, true);
+    for (const message of kept) channel.nack(message as GetMessage, false, true);
     if (others) await areBack(channel, queue, others.messageCount + kept.length);
   }
 }

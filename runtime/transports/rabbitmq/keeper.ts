@@ -1,4 +1,5 @@
 import type { ChannelModel, ConfirmChannel } from 'amqplib';
+import type { LevadaError } from '../../../api/errors.ts';
 import { close } from '../../../brokers/rabbitmq/close.ts';
 import { channelFailure } from '../../../brokers/rabbitmq/failure.ts';
 import type { Link } from '../../../brokers/rabbitmq/link.ts';
@@ -9,7 +10,7 @@ export interface Keeping {
   /** Called with each channel; it is given up when this rejects. */
   opened(channel: ConfirmChannel): Promise<void>;
   /** The channel has gone, and everything that was under way on it. */
-  lost(error: Error): void;
+  lost(error: LevadaError): void;
 }
 
 const firstRetryMs = 50;

@@ -1,6 +1,6 @@
 import type { Message as AmqpMessage, ConfirmChannel, Options } from 'amqplib';
 import { LevadaError, messageOf } from '../../../api/errors.ts';
-import type { Link } from '../../../brokers/rabbitmq/link.ts';
+import { type Link, notTaken } from '../../../brokers/rabbitmq/link.ts';
 import { ChannelKeeper } from './keeper.ts';
 
 /** What is to go out. */
@@ -28,6 +28,10 @@ const maxOutstandingBytes = 64 * 1024 * 1024;
 const maxWaiting = 50_000;
 /** A broker that says nothing so long is taken for gone. */
 const confirmTimeoutMs = 30_000;
+/** Bytes: the client puts the headers of a message into one of its own. */
+const headerBuffer = 65_536;
+/** Whoever has sent something to a broker that takes no messages any more waits so long for the end of that. */
+const blockedMs = 5_000;
 const connectMs = 5_000;
 
 /** Publishes with confirmations: what has resolved is safe. */
@@ -36,6 +40,8 @@ export class Publisher {
   readonly #keeper: ChannelKeeper;
   readonly #outstanding = new Set<Pending>();
   readonly #waiting: Array<() => void> = [];
+  /** Calls that have not sent theirs yet. */
+  #early = 0;
   #bytes = 0;
   #watch: NodeJS.Timeout | undefined;
   #confirmed = 0;
@@ -54,14 +60,13 @@ export class Publisher {
    * Resolves when the broker has it.
    *
    * @throws LevadaError BrokerFull (a queue refuses it, or the broker is short of memory or disk), PublishUnroutable,
-   *   BrokerUnavailable: nobody knows whether it has it
+   *   MessageTooLarge, BrokerForbidden, QueueNotFound (there is no such exchange), BrokerUnavailable: nobody knows whether
+   *   it has it
    */
   async publish(outgoing: Outgoing): Promise<void> {
     this.#assertNotBlocked();
-    if (this.#isFull) await this.#turn();
-    const channel = this.#keeper.channel ?? (await this.#channel());
-    this.#assertNotBlocked();
-    return await new Promise((resolve, reject) => this.#send(channel, outgoing, resolve, reject));
+    const { channel } = this.#keeper;
+    await (channel && !this.#isFull ? this.#sent(channel, outgoing) : this.#inTurn(outgoing));
   }
 
   async close(): Promise<void> {
@@ -69,6 +74,36 @@ export class Publisher {
     await this.#keeper.close();
     this.#lost(new LevadaError('BrokerUnavailable', { detail: 'it is closed' }));
     for (const go of this.#waiting.splice(0)) go();
+  }
+
+  #sent(channel: ConfirmChannel, outgoing: Outgoing): Promise<void> {
+    return new Promise((resolve, reject) => this.#send(channel, outgoing, resolve, reject));
+  }
+
+  /** Sends it as soon as there is a channel, and room. */
+  async #inTurn(outgoing: Outgoing): Promise<void> {
+    if (this.#early >= maxWaiting) {
+      throw new LevadaError('BrokerFull', { detail: `${maxWaiting} messages wait for its confirmations` });
+    }
+    this.#early++;
+    let sent: Promise<void> | undefined;
+    try {
+      while (!sent) {
+        const channel = this.#keeper.channel ?? (await this.#channel());
+        this.#assertNotBlocked();
+        if (this.#isFull) await new Promise<void>((resolve) => void this.#waiting.push(resolve));
+        else sent = this.#sent(channel, outgoing);
+      }
+    } finally {
+      this.#early--;
+      // Whoever could not use its turn, or has left room, hands it on.
+      this.#wake();
+    }
+    await sent;
+  }
+
+  #wake(): void {
+    if (!this.#isFull) this.#waiting.shift()?.();
   }
 
   #send(channel: ConfirmChannel, outgoing: Outgoing, resolve: () => void, reject: (error: LevadaError) => void): void {
@@ -86,8 +121,7 @@ export class Publisher {
         else this.#settle(pending, pending.returned ? unroutable(outgoing) : undefined);
       });
     } catch (error) {
-      const detail = messageOf(error);
-      this.#settle(pending, new LevadaError('BrokerUnavailable', { detail }, { cause: error }));
+      this.#settle(pending, unsent(error));
     }
   }
 
@@ -96,18 +130,11 @@ export class Publisher {
     this.#bytes -= pending.bytes;
     if (error) pending.reject(error);
     else pending.resolve();
-    if (this.#waiting.length > 0 && !this.#isFull) this.#waiting.shift()?.();
+    this.#wake();
   }
 
   get #isFull(): boolean {
     return this.#outstanding.size >= maxOutstanding || this.#bytes >= maxOutstandingBytes;
-  }
-
-  async #turn(): Promise<void> {
-    if (this.#waiting.length >= maxWaiting) {
-      throw new LevadaError('BrokerFull', { detail: `${maxWaiting} messages wait for its confirmations` });
-    }
-    while (this.#isFull) await new Promise<void>((resolve) => void this.#waiting.push(resolve));
   }
 
   async #channel(): Promise<ConfirmChannel> {
@@ -129,10 +156,12 @@ export class Publisher {
     let silentMs = 0;
     const stepMs = 1_000;
     this.#watch = setInterval(() => {
-      const waits = this.#outstanding.size > 0 && this.#confirmed === seen && this.#link.blocked === undefined;
+      const waits = this.#outstanding.size > 0 && this.#confirmed === seen;
       seen = this.#confirmed;
       silentMs = waits ? silentMs + stepMs : 0;
-      if (silentMs >= confirmTimeoutMs) this.#link.reset(`no confirmation within ${confirmTimeoutMs / 1_000} s`);
+      const { blocked } = this.#link;
+      if (blocked !== undefined && silentMs >= blockedMs) this.#giveUp(blocked);
+      else if (silentMs >= confirmTimeoutMs) this.#link.reset(`no confirmation within ${confirmTimeoutMs / 1_000} s`);
     }, stepMs).unref();
   }
 
@@ -148,20 +177,53 @@ export class Publisher {
     }
   }
 
-  #lost(error: Error): void {
+  /** It has them in its socket, and takes them when it has room again: that may be hours. */
+  #giveUp(blocked: string): void {
+    const detail = `it accepts no messages (${blocked}), and may take this one later`;
+    for (const pending of [...this.#outstanding]) {
+      this.#settle(pending, new LevadaError('BrokerUnavailable', { detail }));
+    }
+  }
+
+  #lost(error: LevadaError): void {
     this.#open.resolve();
     this.#open = Promise.withResolvers<void>();
     clearInterval(this.#watch);
     const detail = `the channel has ended before it had confirmed: ${messageOf(error)}`;
     for (const pending of [...this.#outstanding]) {
-      this.#settle(pending, new LevadaError('BrokerUnavailable', { detail }, { cause: error }));
+      const unknown = () => new LevadaError('BrokerUnavailable', { detail }, { cause: error });
+      this.#settle(pending, refusedWith(error, pending.outgoing) ?? unknown());
     }
+    for (const go of this.#waiting.splice(0)) go();
   }
 
   #assertNotBlocked(): void {
     const { blocked } = this.#link;
-    if (blocked !== undefined) throw new LevadaError('BrokerFull', { detail: `it accepts no messages: ${blocked}` });
+    if (blocked !== undefined) throw notTaken(blocked);
   }
+}
+
+/** What the client could not put into a frame, or could not send because the channel has just ended. */
+function unsent(error: unknown): LevadaError {
+  const detail = messageOf(error);
+  if (error instanceof RangeError) {
+    return new LevadaError('MessageTooLarge', { found: 'headers of more', limit: headerBuffer }, { cause: error });
+  }
+  return new LevadaError('BrokerUnavailable', { detail }, { cause: error });
+}
+
+/** Why the broker has ended the channel, for the message that it has done so for. */
+function refusedWith(error: LevadaError, { exchange, content }: Outgoing): LevadaError | undefined {
+  const words = messageOf(error.cause);
+  if (error.code === 'QueueConflict') {
+    const [, found, limit] = /message size (\d+) is larger than configured max size (\d+)/.exec(words) ?? [];
+    if (Number(found) !== content.length) return undefined;
+    return new LevadaError('MessageTooLarge', { found: content.length, limit: Number(limit) }, { cause: error });
+  }
+  if (!words.includes(`'${exchange || 'amq.default'}'`)) return undefined;
+  if (error.code === 'QueueNotFound')
+    return new LevadaError('QueueNotFound', { found: `exchange ${exchange}` }, { cause: error });
+  return error.code === 'BrokerForbidden' ? error : undefined;
 }
 
 /** amqplib's word for what was not confirmed when its channel ended. */

@@ -156,9 +156,10 @@ export class Subscription {
     const limit = this.#closed ? 0 : this.#limit;
     const wanted = new Set(this.#sources.map(({ name }) => name));
     if (this.#missing !== undefined && !wanted.has(this.#missing)) this.#missing = undefined;
-    for (const consumer of this.#consumers) {
-      if (!consumer.cancelled && !wanted.has(consumer.source.name)) await this.#cancel(channel, consumer);
-    }
+    await this.#cancel(
+      channel,
+      this.#consumers.filter(({ source }) => !wanted.has(source.name)),
+    );
     for (const source of this.#sources) await this.#adjustSource(channel, source, limit);
     this.#consumers = this.#consumers.filter(({ cancelled, inHand }) => !cancelled || inHand > 0);
     this.#failure = undefined;
@@ -175,7 +176,7 @@ export class Subscription {
       );
     const allowed = () => sum(active().map(({ prefetch }) => prefetch));
     if (allowed() + debt() > limit || active().length > 3) {
-      for (const consumer of active()) await this.#cancel(channel, consumer);
+      await this.#cancel(channel, active());
     }
     // Beside consumers that run, the rest waits until nothing is owed: else there would be one for each message.
     const missing = limit - allowed() - debt();
@@ -204,9 +205,11 @@ export class Subscription {
     }
   }
 
-  async #cancel(channel: ConfirmChannel, consumer: Tagged): Promise<void> {
-    consumer.cancelled = true;
-    if (consumer.tag !== undefined) await channel.cancel(consumer.tag);
+  /** What still comes to one of them is given back, from now on. */
+  async #cancel(channel: ConfirmChannel, consumers: readonly Tagged[]): Promise<void> {
+    const running = consumers.filter(({ cancelled }) => !cancelled);
+    for (const consumer of running) consumer.cancelled = true;
+    for (const { tag } of running) if (tag !== undefined) await channel.cancel(tag);
   }
 
   #take(channel: ConfirmChannel, consumer: Tagged, message: ConsumeMessage | null): void {

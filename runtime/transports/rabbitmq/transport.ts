@@ -55,6 +55,8 @@ export class RabbitTransport implements Transport {
   readonly #link: Link;
   readonly #publishing: Link;
   readonly #publisher: Publisher;
+  /** By exchange: one that refuses ends its channel, and what others have on the way there is not known to have arrived. */
+  readonly #foreign = new Map<string, Publisher>();
   readonly #placements = new Map<string, Placement>();
   readonly #taking = new Set<Taking>();
   readonly #delayed: Delayed;
@@ -70,7 +72,7 @@ export class RabbitTransport implements Transport {
     this.#publishing = new Link(settings, { name: `${name} publishes` });
     this.#publisher = new Publisher(this.#publishing);
     this.#delayed = new Delayed(clock);
-    this.broker = new RabbitBroker(this.#link, settings, {
+    this.broker = new RabbitBroker({ consuming: this.#link, publishing: this.#publishing }, settings, {
       inHand: (pipeline, queue, queueName) => this.#inHand(pipeline, queue, queueName),
       ...(log && { log }),
     });
@@ -108,7 +110,7 @@ export class RabbitTransport implements Transport {
       );
     } catch (error) {
       this.#lookFor(pipeline, error);
-      if (errorCodeOf(error) !== 'PublishUnroutable') throw error;
+      if (!isMissing(error)) throw error;
       const detail = `the queues of ${pipeline} are gone, and are being made anew`;
       throw new LevadaError('BrokerUnavailable', { detail }, { cause: error });
     }
@@ -117,25 +119,24 @@ export class RabbitTransport implements Transport {
   /** Where a publish failed because a queue or an exchange is not there, whoever makes them is told. */
   #lookFor(pipeline: string, error: unknown): void {
     const { cause } = error as { cause?: unknown };
-    if (errorCodeOf(error) === 'PublishUnroutable' || errorCodeOf(cause) === 'QueueNotFound') {
-      this.#options.missing?.(pipeline);
-    }
+    if (isMissing(error) || errorCodeOf(cause) === 'QueueNotFound') this.#options.missing?.(pipeline);
   }
 
   /**
    * Puts a message where somebody else reads.
    *
-   * @throws LevadaError PublishUnroutable, BrokerFull, BrokerUnavailable, MessageTooLarge
+   * @throws LevadaError PublishUnroutable, QueueNotFound, BrokerForbidden, BrokerFull, BrokerUnavailable, MessageTooLarge
    */
   async publishTo(target: ForeignTarget, { message, format }: ForeignMessage): Promise<void> {
     this.#assertOpen();
     assertSize([message]);
-    if (target.exchange !== '') {
-      // Publishing to an exchange that is not there would end the channel that everybody uses.
-      const found = `exchange ${target.exchange}`;
-      await this.#link.use(found, (channel) => channel.checkExchange(target.exchange));
+    const { exchange } = target;
+    let publisher = this.#foreign.get(exchange);
+    if (!publisher) {
+      publisher = new Publisher(this.#publishing);
+      this.#foreign.set(exchange, publisher);
     }
-    await this.#publisher.publish({ ...encodeForeign(message, format), ...target, mandatory: true });
+    await publisher.publish({ ...encodeForeign(message, format), ...target, mandatory: true });
   }
 
   async consume(name: QueueName, limit: number, deliver: (delivery: Delivery) => void): Promise<Consumer> {
@@ -237,7 +238,7 @@ export class RabbitTransport implements Transport {
   async close(): Promise<void> {
     this.#closed = true;
     await Promise.all([...this.#taking].map(({ subscription }) => subscription.end()));
-    await this.#publisher.close();
+    await Promise.all([this.#publisher, ...this.#foreign.values()].map((publisher) => publisher.close()));
     await Promise.all([this.#link.close(), this.#publishing.close()]);
   }
 
@@ -347,6 +348,12 @@ export class RabbitTransport implements Transport {
   #assertOpen(): void {
     if (this.#closed) throw closedError();
   }
+}
+
+/** Nobody gets it: a queue or an exchange is not there. */
+function isMissing(error: unknown): boolean {
+  const code = errorCodeOf(error);
+  return code === 'PublishUnroutable' || code === 'QueueNotFound';
 }
 
 function assertSize(messages: readonly Message[]): void {

@@ -38,7 +38,7 @@ const deadly: Record<string, Death[]> = {
     { fault: '404', reason: 'HandlerRejected', attempt: 1, error: /answered 404/ },
   ],
   'handler-redirect': [{ fault: '302', reason: 'HandlerRejected', attempt: 1, error: /answered 302/ }],
-  'handler-hang': [{ fault: 'hang', reason: 'HandlerTimeout', attempt: 2, error: /did not answer within 1000 ms/ }],
+  'handler-hang': [{ fault: 'hang', reason: 'HandlerTimeout', attempt: 2, error: /did not answer within 3000 ms/ }],
   'handler-close': [
     { fault: 'close', reason: 'HandlerClosed', attempt: 2, error: /closed the connection/ },
     { fault: 'cut', reason: 'HandlerClosed', attempt: 2, error: /closed the connection/ },
@@ -127,7 +127,7 @@ const rows: Record<string, () => Promise<void>> = {
     expect(open.dead).toBe(0);
   },
   async 'handler-late'() {
-    const id = await withFault('late:1500');
+    const id = await withFault('late:4500');
     expect(await run.dead('inventory', id)).toMatchObject({ reason: 'HandlerTimeout', attempt: 2 });
     await until('the handler has answered', () => run.calls(id).length >= 2);
     expect(run.hasEmitted('stock.reserved', id)).toBe(false);

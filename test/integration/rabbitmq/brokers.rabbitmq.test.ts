@@ -41,12 +41,19 @@ onEachRabbit(({ name, settings: shared }) => {
       await rabbit.ctl('eval', `rabbit_alarm:set_alarm({${alarm}, []}).`);
       try {
         // The broker says so to those that publish: what has made it say so is not confirmed until the alarm is over.
-        const first = rig.publish(message('first'));
+        const first = rejection(rig.publish(message('first')));
         const error = await until('it is refused', () =>
           Promise.race([rejection(rig.publish(message('refused'))), pause(200).then(() => undefined)]),
         );
         expect(error.code).toBe('BrokerFull');
         expect(error.message).toContain('it accepts no messages');
+        expect(rig.state.broker.blocked).toMatchObject({ code: 'BrokerFull' });
+        expect(rig.state.broker.connection).toBeUndefined();
+        // Whoever has sent it need not wait for the end of the alarm.
+        expect((await first).code).toBe('BrokerUnavailable');
+        // Who looks is told, and a change waits without holding anybody up.
+        const change = rejection(rig.applyWith({ deliveryLimit: 7 }, rig.queue('a', 'order')));
+        expect((await change).code).toBe('BrokerFull');
         const inbox = await rig.consume('a');
         const inHand = await inbox.has(5);
         await inHand[0]?.settle({ kind: 'done', emits: [] });
@@ -54,7 +61,6 @@ onEachRabbit(({ name, settings: shared }) => {
         expect((await rejection(inHand[1]!.settle({ kind: 'done', emits }))).code).toBe('BrokerFull');
         await rig.depthIs('a', { unsettled: 4 });
         await rabbit.ctl('eval', `rabbit_alarm:clear_alarm(${alarm}).`);
-        await first;
         await until('it is taken', () => inHand[1]!.settle({ kind: 'done', emits }).then(() => true));
         await rig.depthIs('b', { ready: 1 });
         await until('all of it is there', () => inbox.ids.includes('first'));
@@ -63,6 +69,45 @@ onEachRabbit(({ name, settings: shared }) => {
       }
     });
   }
+
+  test('F13: whoever ends while the broker takes no messages, ends', { timeout: 60_000 }, async () => {
+    const rig = await Rig.open(settings());
+    await rig.apply(rig.queue('a', 'order'));
+    await rabbit.ctl('eval', 'rabbit_alarm:set_alarm({{resource_limit, disk, node()}, []}).');
+    try {
+      const published = rejection(rig.publish(message('1')));
+      await until('it is blocked', () => rig.state.broker.blocked !== undefined);
+      await rig[Symbol.asyncDispose]();
+      expect((await published).code).toBe('BrokerUnavailable');
+    } finally {
+      await rabbit.ctl('eval', 'rabbit_alarm:clear_alarm({resource_limit, disk, node()}).');
+    }
+  });
+
+  test('P22: a message above what the broker is told to take is refused, and nobody else is', async () => {
+    // 3.10 reads the one, 4.3 the other.
+    const takes = (bytes: number) =>
+      rabbit.ctl(
+        'eval',
+        `application:set_env(rabbit, max_message_size, ${bytes}), persistent_term:put(max_message_size, ${bytes}).`,
+      );
+    await takes(100_000);
+    await using resources = new AsyncDisposableStack();
+    resources.defer(async () => {
+      await takes(16_777_216);
+    });
+    const rig = resources.use(await Rig.open(settings()));
+    await rig.apply(rig.queue('a', 'order'));
+    for (let i = 0; i < 3; i++) {
+      const large = message('large', { data: new Uint8Array(100_001) });
+      const refused = rejection(rig.publish(large));
+      // It may have been on its way on the channel that ends by the other one, and is sent again then.
+      await until('it is taken', () => rig.publish(message(`${i}`)).then(() => true));
+      expect(await refused).toMatchObject({ code: 'MessageTooLarge', params: { found: 100_001, limit: 100_000 } });
+    }
+    const inbox = await rig.consume('a');
+    await until('all are there', () => new Set(inbox.ids).size === 3);
+  });
 
   test('F17: a message that takes longer than the broker allows comes again, and the step goes on', async () => {
     await rabbit.ctl('eval', 'application:set_env(rabbit, consumer_timeout, 2000).');

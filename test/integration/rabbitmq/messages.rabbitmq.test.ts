@@ -2,14 +2,34 @@
 import { randomBytes } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { retryKey, rungName, topRung } from '../../../brokers/rabbitmq/names.ts';
+import type { Message } from '../../../runtime/events/message.ts';
 import { certified, message } from '../../../runtime/transports/conformance/messages.ts';
 import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
 import { onEachRabbit } from '../../support/rabbitmq.ts';
 import { until } from '../../support/wait.ts';
-import { Others, openRig, rejection } from './harness.ts';
+import { Others, openRig, Rig, rejection, userOf } from './harness.ts';
 import { adopting } from './hosting.ts';
 
 const plain = { format: 'json' } as const;
+
+/** Publishes events with longer and longer extensions. @returns the last one that was taken */
+async function widest(rig: Rig): Promise<Message> {
+  let taken: Message | undefined;
+  for (let kib = 40; kib <= 64; kib++) {
+    const wide = message(`wide ${kib}`, { extensions: { text: 'é'.repeat(kib * 512) } });
+    const error = await rig.publish(wide).then(
+      () => undefined,
+      (thrown: unknown) => thrown,
+    );
+    if (error) {
+      expect(error).toMatchObject({ code: 'MessageTooLarge' });
+      break;
+    }
+    taken = wide;
+  }
+  if (!taken) throw new Error('none was taken');
+  return taken;
+}
 
 onEachRabbit((broker) => {
   test('F5: an event whose queue has gone is not taken, until the queue is there again', async () => {
@@ -239,5 +259,42 @@ onEachRabbit((broker) => {
     await delivery?.settle({ kind: 'dead', message: { ...dead, delivery: { attempt: 1, dead: certificate } } });
     await inbox.has(201);
     expect(await rig.deadIds('a')).toEqual(['1']);
+    // What just fits can still be tried again, and become a dead letter.
+    const wide = await widest(rig);
+    const ofWide = (count: number) =>
+      until(`${count} of ${wide.id}`, async () => {
+        const found = (await inbox.has(0)).filter((one) => one.message.id === wide.id);
+        return found.length === count && found.at(-1);
+      });
+    const last = await ofWide(1);
+    await last?.settle({ kind: 'retry', message: { ...wide, delivery: { attempt: 2 } }, delayMs: 1_000 });
+    const again = await ofWide(2);
+    expect(again?.message).toMatchObject({ id: wide.id, extensions: wide.extensions, delivery: { attempt: 2 } });
+    const why = { ...certificate, error: '\u0007'.repeat(100_000) };
+    await again?.settle({ kind: 'dead', message: { ...again.message, delivery: { attempt: 2, dead: why } } });
+    expect(await rig.deadIds('a')).toEqual(['1', wide.id]);
+  });
+
+  test('P13: an exchange that refuses, and a message that the broker refuses, are told to whoever sent it', async () => {
+    await using owner = await openRig(broker);
+    await using others = await Others.open(owner.settings);
+    await others.channel.assertExchange('theirs', 'topic', { durable: true });
+    await others.channel.assertExchange('ours', 'fanout', { durable: true });
+    await others.channel.assertQueue('mail', { durable: true });
+    await others.channel.bindQueue('mail', 'ours', '');
+    await using rig = await Rig.open(await userOf(broker, owner.settings, { write: '^(levada\\.|ours$)' }));
+    await rig.apply(rig.queue('a', 'order'));
+    const send = (exchange: string, id: string) =>
+      rig.rabbit.publishTo(
+        { exchange, routingKey: exchange === '' ? 'mail' : 'x' },
+        { message: message(id), ...plain },
+      );
+    for (let i = 0; i < 5; i++) {
+      const refused = [rejection(send('', 'x')), rejection(send('theirs', 'x'))];
+      await Promise.all([send('ours', `${i}`), rig.publish(message(`own ${i}`))]);
+      for (const { code } of await Promise.all(refused)) expect(code).toBe('BrokerForbidden');
+    }
+    expect(await others.channel.checkQueue('mail')).toMatchObject({ messageCount: 5 });
+    await rig.depthIs('a', { ready: 5 });
   });
 });

@@ -1,7 +1,16 @@
 /** docs/guides/rabbitmq.md: queues, bindings and settings that come, go and change. */
 import { expect, test } from 'vitest';
-import { deadExchange, deadQueueName, lostQueue, retryExchange, rungName } from '../../../brokers/rabbitmq/names.ts';
+import { lostAtOnce } from '../../../brokers/rabbitmq/lost.ts';
+import {
+  deadExchange,
+  deadQueueName,
+  lostQueue,
+  retryExchange,
+  retryKey,
+  rungName,
+} from '../../../brokers/rabbitmq/names.ts';
 import { many, message } from '../../../runtime/transports/conformance/messages.ts';
+import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
 import { onEachRabbit } from '../../support/rabbitmq.ts';
 import { until } from '../../support/wait.ts';
 import { ask, Others, openRig, Rig, rejection } from './harness.ts';
@@ -228,9 +237,74 @@ onEachRabbit((broker) => {
     await works('3');
     for (const name of [retryExchange, deadExchange, rungName(1_000)]) await others.channel.deleteExchange(name);
     await others.channel.deleteQueue(rungName(1_000));
-    await rig.rabbit.broker.mend(rig.pipeline);
+    expect(await rig.rabbit.broker.mend(rig.pipeline)).toBe(true);
     await works('4');
+    const { mended } = rig.state.broker;
+    const rung = rungName(1_000);
+    const gone = [retryExchange, deadExchange, rung].map((name) => `exchange ${name}`);
+    expect(mended?.what).toEqual([...gone, `queue ${rung}`]);
+    expect(Date.parse(mended?.at ?? '')).toBeGreaterThan(0);
+    expect(rig.log.join()).toContain(`there was no ${gone.join(', no ')}`);
+    // A queue of a step is what `lostAt` tells of.
     expect(rig.state.lostAt).toEqual({});
+  });
+
+  test('P20: a binding that somebody has removed is told where the management API can be asked', async () => {
+    await using owner = await openRig(broker);
+    await using others = await Others.open(owner.settings);
+    await using rig = await Rig.open({ ...owner.settings, managementUri: broker.management });
+    await rig.apply(rig.queue('a', 'order'));
+    expect(await rig.rabbit.broker.mend(rig.pipeline)).toBe(false);
+    const name = rig.nameOf('a');
+    await others.channel.unbindQueue(name, `levada.${rig.pipeline.replace('/', '.')}`, 'order');
+    await until('it is noticed', () => rig.rabbit.broker.mend(rig.pipeline));
+    expect(rig.state.broker.mended?.what).toEqual([`binding of ${name} to order`]);
+    await rig.publish(message('1'));
+    await rig.depthIs('a', { ready: 1 });
+  });
+
+  test('P20: a record that somebody has in hand is not taken for an empty one', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'order'));
+    const held = await others.channel.get(`levada.${rig.pipeline.replace('/', '.')}.record`);
+    await using next = await Rig.open(rig.settings);
+    next.pipeline = rig.pipeline;
+    const error = await rejection(next.apply(next.queue('a', 'order')));
+    expect(error.code).toBe('BrokerUnavailable');
+    expect(error.message).toContain('is being read by somebody else');
+    if (held) others.channel.nack(held);
+    await until('it is free', () => next.apply(next.queue('a', 'order')).then(() => true));
+    const left = await next.rabbit.depths(next.pipeline);
+    expect(Object.keys(left)).toContain('b');
+  });
+
+  test('P6: what comes back late is found behind a thousand that nobody wants', { timeout: 60_000 }, async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'));
+    const lose = async (key: string, headers: object) => {
+      others.channel.publish(retryExchange, key, Buffer.from('{}'), { persistent: true, headers });
+    };
+    for (let i = 0; i < lostAtOnce; i++) await lose('test/nobody/a', {});
+    await others.channel.waitForConfirms();
+    await others.channel.unbindQueue(rig.nameOf('a'), retryExchange, retryKey(rig.pipeline, 'a'));
+    await lose(retryKey(rig.pipeline, 'a'), encode(message('late')).options.headers);
+    await others.channel.waitForConfirms();
+    await until('all are kept', async () => {
+      const { messageCount } = await others.channel.checkQueue(lostQueue);
+      return messageCount === lostAtOnce + 1;
+    });
+    const inbox = await rig.consume('a');
+    await until('it is back', async () => {
+      await rig.rabbit.broker.mend(rig.pipeline);
+      return inbox.ids.length > 0;
+    });
+    expect(inbox.ids).toEqual(['late']);
+    await until('the others are kept', async () => {
+      const { messageCount } = await others.channel.checkQueue(lostQueue);
+      return messageCount === lostAtOnce;
+    });
   });
 
   test('P20: a record that is deleted is written again', async () => {

@@ -1,0 +1,59 @@
+import type { Binding, Topology } from '../../api/contract/pipeline.ts';
+import type { PlacedSource, Placement } from '../placement.ts';
+import { deadQueueName, workQueue } from './names.ts';
+import type { PipelineRecord, RecordedQueue } from './record.ts';
+
+/** A pipeline, and what was made of it. */
+export interface Known {
+  topology: Topology;
+  record: PipelineRecord;
+  /** By logical name: when its queue was found missing. */
+  readonly lostAt: Map<string, string>;
+  /** What else was found missing last. */
+  mended?: { readonly at: string; readonly what: readonly string[] };
+  /** Names of queues that are empty and about to go: nobody is to take from them any more. */
+  readonly leaving: Set<string>;
+  byPolicy: boolean;
+}
+
+/** What is known of a queue that is not wanted. */
+export const nothing: RecordedQueue = { queue: '', bindings: [], byPolicy: false };
+
+/** What the broker calls the queue of a step now. */
+export const workQueueName = ({ topology: { pipeline, settings = {} }, byPolicy }: Known, queue: string): string =>
+  workQueue(pipeline, queue, settings, byPolicy).name;
+
+/** Whether a binding is among them. */
+export const has = (bindings: readonly Binding[], { pipeline, type }: Binding): boolean =>
+  bindings.some((one) => one.pipeline === pipeline && one.type === type);
+
+/** Both, with the bindings of both. */
+export function together(before: PipelineRecord, wanted: PipelineRecord): PipelineRecord {
+  const merged = Object.entries(wanted).map(([name, entry]) => {
+    const old = (before[name]?.bindings ?? []).filter((binding) => !has(entry.bindings, binding));
+    return [name, { ...entry, bindings: [...entry.bindings, ...old] }] as const;
+  });
+  return { ...before, ...Object.fromEntries(merged) };
+}
+
+/** Where consumers find it. */
+export function placementOf({ topology: { pipeline, queues }, record, leaving }: Known): Placement {
+  const from = (queue: string): PlacedSource[] => [
+    ...Object.entries(record).flatMap(([name, one]) =>
+      one.queue === queue && !leaving.has(name) ? [{ name, adopted: false }] : [],
+    ),
+    ...queues.flatMap((spec) =>
+      spec.name === queue && spec.adopts !== undefined ? [{ name: spec.adopts, adopted: true }] : [],
+    ),
+  ];
+  const names = new Set([...queues.map(({ name }) => name), ...Object.values(record).map(({ queue }) => queue)]);
+  return {
+    pipeline,
+    queues: Object.fromEntries(
+      [...names].map((queue) => [queue, { from: from(queue), dead: deadQueueName(pipeline, queue) }]),
+    ),
+    types: [
+      ...new Set(queues.flatMap(({ bindings }) => bindings.flatMap((b) => (b.pipeline === pipeline ? [b.type] : [])))),
+    ],
+  };
+}
