@@ -330,6 +330,30 @@ test.each([
   expect(await depth()).toMatchObject({ ready: 0, unsettled: 0, ...row.depth });
 });
 
+test.each([
+  { emits: [], again: 'duplicate' },
+  { emits: [{ type: 'stock.reserved' }], again: 'done' },
+])('a key of what was taken away after it had been handled: $again', async ({ emits, again }) => {
+  const refusing = new Refusing({ clock });
+  refusing.refusals = 1;
+  refusing.error = () => {
+    refusing.refusals = 0;
+    return new Error('the channel has gone');
+  };
+  transport = refusing;
+  await bind();
+  server = await handlerServer((res) => {
+    if (emits.length === 0) res.writeHead(204).end();
+    else res.writeHead(200, { 'content-type': 'application/json' }).end('{}');
+  });
+  const action = { kind: 'http', url: server.url, timeoutMs: 1_000 } as const;
+  await start({ action, emits, idempotency: { key: 'order', retentionMs: 60_000 } });
+  await publish({ order: 7 });
+  await ended(1);
+  expect(brief()).toEqual([again]);
+  expect(server.requests).toHaveLength(again === 'duplicate' ? 1 : 2);
+});
+
 test('what cannot be settled because of a mistake in here is given back, and handled again', async () => {
   const refusing = new Refusing({ clock });
   refusing.refusals = 1;

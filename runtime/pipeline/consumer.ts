@@ -126,8 +126,12 @@ export class Consumer {
     const began = clock.now();
     const attempted = await this.#attempt(message, handler);
     const { attempt, decision } = await this.#conclude(delivery, attempted, config).catch(async (error: unknown) => {
-      // The broker delivers it again: whoever gets it must not find the key taken.
-      if (attempted.lease) await dedup.free(attempted.lease, clock.now());
+      const { lease, end, emits } = attempted;
+      // The broker delivers it again. Where nothing was to be emitted, the step is done with it; else whoever gets it must
+      // not find the key taken: nobody knows what has been emitted.
+      const isDone = end.kind === 'done' && emits.length === 0;
+      if (lease && isDone && config.idempotency) await dedup.done(lease, config.idempotency.retentionMs, clock.now());
+      else if (lease) await dedup.free(lease, clock.now());
       throw error;
     });
     if (attempt.lease && decision.end === 'done' && config.idempotency) {
