@@ -9,13 +9,15 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { Agent, request } from 'undici';
+import { freePorts } from './free-ports.ts';
+import { once } from './once.ts';
 
 const run = promisify(execFile);
 const sources = join(import.meta.dirname, 'cluster');
@@ -47,25 +49,14 @@ export async function missingControlPlane(): Promise<string | undefined> {
 export async function installControlPlane(): Promise<void> {
   const folder = await programs();
   const missing = () => parts.filter((name) => !existsSync(join(folder, name)));
-  const lock = `${folder}.lock`;
-  await mkdir(cache, { recursive: true });
-  while (missing().length > 0) {
-    try {
-      await mkdir(lock);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      // Whoever held it for so long is gone: a cold build takes ten minutes.
-      const { mtimeMs } = await stat(lock).catch(() => ({ mtimeMs: Date.now() }));
-      if (Date.now() - mtimeMs > 1_800_000) await rm(lock, { recursive: true, force: true });
-      await pause(500);
-      continue;
-    }
-    try {
+  await once({
+    path: folder,
+    isThere: () => missing().length === 0,
+    longestMs: 1_800_000, // a cold build takes ten minutes
+    make: async () => {
       for (const name of missing()) await build(name, join(folder, name));
-    } finally {
-      await rm(lock, { recursive: true, force: true });
-    }
-  }
+    },
+  });
 }
 
 async function build(name: string, program: string): Promise<void> {
@@ -120,7 +111,7 @@ export async function startControlPlane(): Promise<ControlPlane> {
   const plane = new LocalControlPlane(
     await mkdtemp(join(tmpdir(), 'levada-cluster-')),
     await programs(),
-    await freePorts(3),
+    await freePorts(Array.from({ length: 3 }, () => '127.0.0.1')),
   );
   try {
     await plane.start();
@@ -220,28 +211,26 @@ class LocalControlPlane implements ControlPlane {
       '--shutdown-delay-duration=0s',
     ]);
     await this.#until('the API server is ready', async () => {
-      // Its own certificate is not known before it has made one.
-      const { stdout } = await run('curl', ['-sk', '--max-time', '2', `${this.server}/readyz`]);
-      return stdout === 'ok' && (await this.#knowsAdmin());
+      const ready = await this.#ask('/readyz');
+      // RBAC's own roles are written after it is ready.
+      return ready === 200 && (await this.#ask('/api/v1/namespaces/default')) === 200;
     });
   }
 
-  /** RBAC's own roles are written after `/readyz` is. */
-  async #knowsAdmin(): Promise<boolean> {
-    const headers = ['-H', `Authorization: Bearer ${this.admin.token}`];
-    const path = `${this.server}/api/v1/namespaces/default`;
-    const { stdout } = await run('curl', [
-      '-sk',
-      '--max-time',
-      '2',
-      '-o',
-      '/dev/null',
-      '-w',
-      '%{http_code}',
-      ...headers,
-      path,
-    ]);
-    return stdout === '200';
+  /** As the administrator. Its certificate is not known before it has made one. @returns the HTTP status */
+  async #ask(path: string): Promise<number> {
+    const dispatcher = new Agent({ connect: { rejectUnauthorized: false } });
+    try {
+      const { statusCode, body } = await request(this.server + path, {
+        dispatcher,
+        headers: { authorization: `Bearer ${this.admin.token}` },
+        signal: AbortSignal.timeout(2_000),
+      });
+      await body.dump();
+      return statusCode;
+    } finally {
+      await dispatcher.destroy();
+    }
   }
 
   async stopServer(): Promise<void> {
@@ -323,22 +312,6 @@ export function kubeconfigOf(
     contexts: [{ name: 'levada', context: { cluster: 'levada', user: name } }],
     'current-context': 'levada',
   };
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer();
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(0, '127.0.0.1', resolve);
-      });
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  for (const server of servers) server.close();
-  return ports;
 }
 
 async function main([command]: string[]): Promise<void> {

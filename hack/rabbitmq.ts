@@ -9,13 +9,15 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { cp, mkdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { freePorts } from './free-ports.ts';
+import { once } from './once.ts';
 
 /** Debian's release, by version of RabbitMQ; Docker's image has the version as its tag. */
 const suites = { '3.10': 'bookworm', '4.3': 'sid' } as const;
@@ -45,34 +47,20 @@ const hasDocker = (): Promise<boolean> => {
 /** Makes the tree of a version, once, whoever asks at the same time. */
 export async function installRabbit(version: RabbitVersion): Promise<void> {
   const tree = treeOf(version);
-  const lock = `${tree}.lock`;
-  await mkdir(cache, { recursive: true });
-  for (;;) {
-    if (existsSync(tree)) return;
-    try {
-      await mkdir(lock);
-      break;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-      // Whoever held it for so long is gone: debootstrap takes two minutes.
-      if (Date.now() - (await stat(lock).catch(() => ({ mtimeMs: Date.now() }))).mtimeMs > 900_000) {
-        await rm(lock, { recursive: true, force: true });
-      }
-      await pause(500);
-    }
-  }
   const making = `${tree}.making`;
-  try {
-    if (existsSync(tree)) return;
-    await rm(making, { recursive: true, force: true });
-    await run('debootstrap', ['--variant=minbase', '--include=rabbitmq-server', suites[version], making], {
-      maxBuffer: 64 * 1024 * 1024,
-    });
-    await rm(join(making, 'var/cache/apt/archives'), { recursive: true, force: true });
-    await rename(making, tree);
-  } finally {
-    await rm(lock, { recursive: true, force: true });
-  }
+  await once({
+    path: tree,
+    isThere: () => existsSync(tree),
+    longestMs: 900_000, // debootstrap takes two minutes
+    make: async () => {
+      await rm(making, { recursive: true, force: true });
+      await run('debootstrap', ['--variant=minbase', '--include=rabbitmq-server', suites[version], making], {
+        maxBuffer: 64 * 1024 * 1024,
+      });
+      await rm(join(making, 'var/cache/apt/archives'), { recursive: true, force: true });
+      await rename(making, tree);
+    },
+  });
 }
 
 export interface RabbitOptions {
@@ -161,7 +149,7 @@ abstract class Base implements Rabbit {
 
   async start(): Promise<void> {
     this.#ports ??= {
-      ...(await freePorts(this.address)),
+      ...(await portsOf(this.address)),
       ...(this.options.amqpPort && { amqp: this.options.amqpPort }),
     };
     await this.launch();
@@ -396,21 +384,9 @@ const listens = (host: string, port: number): Promise<boolean> =>
     socket.on('error', say(false));
   });
 
-async function freePorts(address: string): Promise<RabbitPorts> {
-  const servers = await Promise.all(
-    Array.from({ length: 5 }, async (_, index) => {
-      const server = createServer();
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen(0, index === 0 ? address : '127.0.0.1', resolve);
-      });
-      return server;
-    }),
-  );
-  const [amqp = 0, tls = 0, management = 0, epmd = 0, distribution = 0] = servers.map(
-    (server) => (server.address() as { port: number }).port,
-  );
-  for (const server of servers) server.close();
+async function portsOf(address: string): Promise<RabbitPorts> {
+  const all = await freePorts([address, ...Array.from({ length: 4 }, () => '127.0.0.1')]);
+  const [amqp = 0, tls = 0, management = 0, epmd = 0, distribution = 0] = all;
   return { amqp, tls, management, epmd, distribution };
 }
 

@@ -1,12 +1,15 @@
 import { group } from '../../api/contract/names.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
 
+export const modelLabel = `${group}/model`;
+export const versionLabel = `${group}/version`;
+
 const common = { 'app.kubernetes.io/part-of': 'levada', 'app.kubernetes.io/managed-by': 'levada' };
 
 /** What tells the pods of a unit from all others. A Deployment's selector can never change, so this is all it has. */
 export const selectorOf = ({ model, version }: ModelVersionUnit): Record<string, string> => ({
-  [`${group}/model`]: model,
-  [`${group}/version`]: version,
+  [modelLabel]: model,
+  [versionLabel]: version,
 });
 
 /** Labels of everything that belongs to one unit, its pods included. */
@@ -25,5 +28,5 @@ export const frontLabels = (model: string): Record<string, string> => ({
   'app.kubernetes.io/instance': model,
   'app.kubernetes.io/component': 'front',
   ...common,
-  [`${group}/model`]: model,
+  [modelLabel]: model,
 });

@@ -1,8 +1,10 @@
+import { versionName } from '../../../api/contract/names.ts';
 import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { objectKey, pathOf, type StoredObject } from '../../engine/objects.ts';
 import { contentHash } from '../../objects/configmap.ts';
+import { modelLabel, versionLabel } from '../../objects/labels.ts';
 import type { KubernetesObject } from '../../objects/metadata.ts';
 import { renderObjects } from '../../objects/render.ts';
 import type { Observed, Unit, UnitPlan } from '../../plan/units.ts';
@@ -19,7 +21,6 @@ import {
   type LivePod,
   type LiveService,
   modelDeployments,
-  modelLabel,
   pods,
   templateAnnotation,
   unitAnnotation,
@@ -80,12 +81,16 @@ export class KubernetesDriver implements Driver {
 
   /** Resolves when there is a copy of everything. */
   async start(): Promise<void> {
-    await Promise.all([this.owners, ...Object.values(this.#children), this.#pods].map((copy) => copy.start()));
+    await Promise.all(this.#copies.map((copy) => copy.start()));
+  }
+
+  get #copies(): Copy<StoredObject>[] {
+    return [this.owners, ...Object.values(this.#children), this.#pods] as Copy<StoredObject>[];
   }
 
   /** Whether everything is watched now. */
   get isConnected(): boolean {
-    return [this.owners, ...Object.values(this.#children), this.#pods].every((copy) => copy.isConnected);
+    return this.#copies.every((copy) => copy.isConnected);
   }
 
   async observe(owner: string): Promise<Observed> {
@@ -128,7 +133,7 @@ export class KubernetesDriver implements Driver {
   /** Ends the watches; what runs on the cluster goes on. */
   async close(): Promise<void> {
     this.#statuses.close();
-    await Promise.all([this.owners, ...Object.values(this.#children), this.#pods].map((copy) => copy.close()));
+    await Promise.all(this.#copies.map((copy) => copy.close()));
   }
 
   async #put(owner: OwnerObject, object: KubernetesObject): Promise<boolean> {
@@ -165,14 +170,12 @@ export class KubernetesDriver implements Driver {
     const copy = this.#children.Deployment;
     const found = copy.get(namespace, name) as LiveDeployment | undefined;
     if (!found || found.spec.replicas === replicas) return false;
-    const scale = { metadata: { namespace, name }, spec: { replicas } };
-    const type = { ...childTypes.Deployment, apiVersion: 'autoscaling/v1', kind: 'Scale' };
     // The path is the Deployment's, the object a Scale.
     const written = await this.#client.call<StoredObject>({
       method: 'PATCH',
       path: pathOf(childTypes.Deployment, { namespace, name, subresource: 'scale' }),
       query: { fieldManager: scaleManager, force: true },
-      body: { apiVersion: type.apiVersion, kind: type.kind, ...scale },
+      body: { apiVersion: 'autoscaling/v1', kind: 'Scale', metadata: { namespace, name }, spec: { replicas } },
       contentType: 'application/apply-patch+yaml',
     });
     await copy.landed(written);
@@ -197,10 +200,9 @@ export class KubernetesDriver implements Driver {
   /** Pods of an older template may still be started from their configuration. */
   #isInUse(kind: ChildKind, { metadata }: StoredObject): boolean {
     if (kind !== 'ConfigMap') return false;
-    const { [modelLabel]: model = '', [modelLabel.replace('model', 'version')]: version = '' } = metadata.labels ?? {};
-    const found = this.#children.Deployment.get(metadata.namespace ?? '', `${model}-${version}`) as
-      | LiveDeployment
-      | undefined;
+    const { [modelLabel]: model = '', [versionLabel]: version = '' } = metadata.labels ?? {};
+    const name = versionName(model, version);
+    const found = this.#children.Deployment.get(metadata.namespace ?? '', name) as LiveDeployment | undefined;
     const { generation = 0 } = found?.metadata ?? {};
     const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = found?.status ?? {};
     return found !== undefined && (observedGeneration < generation || replicas !== updatedReplicas || replicas === 0);

@@ -1,13 +1,14 @@
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
+import { modelService, versionName } from '../../../api/contract/names.ts';
 import { type ErrorCode, errorMessage } from '../../../api/errors.ts';
 import { configFile } from '../../objects/configmap.ts';
+import { modelLabel, versionLabel } from '../../objects/labels.ts';
 import type { Observed, ObservedFront, ObservedUnit, Unit } from '../../plan/units.ts';
 import {
   type LiveConfigMap,
   type LiveDeployment,
   type LivePod,
   type LiveService,
-  modelLabel,
   templateAnnotation,
   unitAnnotation,
 } from './types.ts';
@@ -34,10 +35,10 @@ export function observedOf(found: Found): Observed {
   }
   const fronts: Record<string, ObservedFront> = {};
   for (const { metadata, spec } of found.services) {
-    const { [modelLabel]: model, [modelLabel.replace('model', 'version')]: version } = spec.selector ?? {};
-    if (metadata.name !== model) continue; // that of one version
+    const { [modelLabel]: model = '', [versionLabel]: version } = spec.selector ?? {};
+    if (metadata.name !== modelService(model)) continue; // that of one version
     const url = `http://${metadata.name}.${found.namespace}.svc`;
-    fronts[metadata.name] = { url, ...(version !== undefined && { target: `${model}-${version}` }) };
+    fronts[metadata.name] = { url, ...(version !== undefined && { target: versionName(model, version) }) };
   }
   return { units, fronts };
 }
@@ -87,7 +88,7 @@ function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }
 }
 
 const isOf = ({ metadata: { labels = {} } }: LivePod, { model, version }: Unit): boolean =>
-  labels[modelLabel] === model && labels[modelLabel.replace('model', 'version')] === version;
+  labels[modelLabel] === model && labels[versionLabel] === version;
 
 const isGoing = ({ metadata, status }: LivePod): boolean =>
   metadata.deletionTimestamp !== undefined || status?.phase === 'Failed' || status?.phase === 'Succeeded';

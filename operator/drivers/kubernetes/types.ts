@@ -18,7 +18,6 @@ export const modelDeployments: ResourceType = {
   plural: kinds.ModelDeployment.crd.plural,
 };
 
-export const modelLabel = `${group}/model`;
 /**
  * On a Deployment: the unit that it was made of, as JSON, but for the digest that it was resolved to, which its ConfigMap has:
  * a new annotation is a new generation of a Deployment, which would look as if it rolled.
