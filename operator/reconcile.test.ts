@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
 import type { ModelDeployment, ModelDeploymentStatus } from '../api/v1alpha1/model-deployment.ts';
+import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import { until } from '../test/support/wait.ts';
 import { memoryDriver } from './drivers/memory/driver.ts';
 import { KeyedQueue } from './engine/queue.ts';
@@ -14,11 +15,11 @@ function control(isBad: (path: string) => boolean) {
   const written: ModelDeploymentStatus[] = [];
   const failures: unknown[] = [];
   const store = {
-    get: async () => resource,
+    get: async () => resource && { resource, problems: [] },
     neighbours: async () => ({ models: [], pipelines: {} }),
-    async writeStatus(_: string, status: ModelDeploymentStatus) {
-      written.push(status);
-      if (resource) resource = { ...resource, status };
+    async writeStatus(_: Resource, status: ResourceStatus) {
+      written.push(status as ModelDeploymentStatus);
+      if (resource) resource = { ...resource, status: status as ModelDeploymentStatus };
     },
   };
   const driver = memoryDriver((path) => (isBad(path) ? { code: 'ModelInvalid', message: path } : undefined));

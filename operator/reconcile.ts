@@ -1,31 +1,60 @@
 import { isDeepStrictEqual } from 'node:util';
+import { type ErrorCode, errorCodeOf, errors, messageOf, type Problem } from '../api/errors.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import type { Driver } from './drivers/driver.ts';
+import { refusedStatus, withFailure } from './plan/failed.ts';
 import type { Neighbours } from './plan/neighbours.ts';
 import { plan } from './plan/plan.ts';
 import { nothing } from './plan/units.ts';
 
 /** Where resources and their status are: a set of files here, the API server on a cluster. */
 export interface Store {
-  get(key: string): Promise<Resource | undefined>;
+  get(key: string): Promise<Stored | undefined>;
   /** What a resource may refer to. */
   neighbours(resource: Resource): Promise<Neighbours>;
-  writeStatus(key: string, status: ResourceStatus): Promise<void>;
+  writeStatus(resource: Resource, status: ResourceStatus): Promise<void>;
+}
+
+export interface Stored {
+  /** With `problems`, only its metadata and its status are what they should be. */
+  readonly resource: Resource;
+  readonly problems: readonly Problem[];
 }
 
 /**
  * One look at one resource: observe, plan, apply, and then, once, the status. What is there decides, not what has
  * happened. Called again when nothing has changed, it writes nothing.
+ *
+ * @throws what kept it from that, where trying again may help
  */
 export async function reconcile(key: string, store: Store, driver: Driver, now: () => Date): Promise<void> {
-  const resource = await store.get(key);
-  if (!resource) {
+  const stored = await store.get(key);
+  if (!stored) {
     await driver.apply(key, nothing);
     return;
   }
+  const { resource, problems } = stored;
+  const time = now().toISOString();
+  const write = async (status: ResourceStatus) => {
+    if (!isDeepStrictEqual(status, resource.status)) await store.writeStatus(resource, status);
+  };
+  // What ran before goes on.
+  if (problems.length > 0) return await write(refusedStatus(resource, problems, time));
   const observed = await driver.observe(key);
   const neighbours = await store.neighbours(resource);
-  const { status, ...wanted } = plan(resource, observed, neighbours, now().toISOString());
-  await driver.apply(key, wanted);
-  if (!isDeepStrictEqual(status, resource.status)) await store.writeStatus(key, status);
+  const { status, ...wanted } = plan(resource, observed, neighbours, time);
+  try {
+    await driver.apply(key, wanted);
+  } catch (error) {
+    const code = errorCodeOf(error);
+    // What passes by itself is not worth a status, which would be another one a moment later.
+    if (code === undefined || errors[code].outcome === 'retry') throw error;
+    await write(withFailure(resource, status, { code, message: messageOf(error) }, time));
+    if (isFinal(code)) return;
+    throw error;
+  }
+  await write(status);
 }
+
+/** Whether nothing but a change of the resource helps. */
+const isFinal = (code: ErrorCode): boolean => errors[code].outcome === 'terminal';

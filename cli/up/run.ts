@@ -240,7 +240,7 @@ export class UpRun {
   }
 
   async #statusWritten(key: string): Promise<void> {
-    const resource = await this.#store.get(key);
+    const { resource } = (await this.#store.get(key)) ?? {};
     if (!resource) return;
     this.#reporter.status(resource);
     this.#options.onStatus?.(resource);

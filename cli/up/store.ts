@@ -3,7 +3,7 @@ import type { Problem } from '../../api/errors.ts';
 import { changedVersions } from '../../api/v1alpha1/model-deployment.ts';
 import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
 import { type Neighbours, neighboursIn } from '../../operator/plan/neighbours.ts';
-import type { Store } from '../../operator/reconcile.ts';
+import type { Store, Stored } from '../../operator/reconcile.ts';
 
 /** The resources of a local run. Holds what the API server would: generation, status, time of creation. */
 export class FileStore implements Store {
@@ -60,15 +60,18 @@ export class FileStore implements Store {
     return [...this.#resources.values()].toSorted((a, b) => resourceKey(a).localeCompare(resourceKey(b)));
   }
 
-  async get(key: string): Promise<Resource | undefined> {
-    return this.#resources.get(key);
+  /** What is refused never gets in. */
+  async get(key: string): Promise<Stored | undefined> {
+    const resource = this.#resources.get(key);
+    return resource && { resource, problems: [] };
   }
 
   async neighbours({ metadata }: Resource): Promise<Neighbours> {
     return neighboursIn(metadata.namespace ?? 'default', [...this.#resources.values()]);
   }
 
-  async writeStatus(key: string, status: ResourceStatus): Promise<void> {
+  async writeStatus(of: Resource, status: ResourceStatus): Promise<void> {
+    const key = resourceKey(of);
     const resource = this.#resources.get(key);
     if (!resource) return; // removed meanwhile
     this.#resources.set(key, { ...resource, status } as Resource);

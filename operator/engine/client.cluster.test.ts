@@ -61,6 +61,17 @@ onCluster((cluster) => {
     await expect(ask()).rejects.toMatchObject({ code, message: expect.stringContaining(text) });
   });
 
+  it('has one answer for each of many that ask at once, from the very first', async () => {
+    const fresh = clientOf(cluster, cluster.admin);
+    try {
+      const all = Array.from({ length: 50 }, () => fresh.get(configMaps, { namespace }));
+      const answers = await Promise.allSettled(all);
+      expect(answers.filter(({ status }) => status === 'rejected')).toEqual([]);
+    } finally {
+      await fresh.close();
+    }
+  });
+
   it('says ClusterConflict of a write of what has changed meanwhile', async () => {
     const old = await apply(configMap('race', { a: '1' }));
     await apply(configMap('race', { a: '2' }));

@@ -61,9 +61,15 @@ export class KubeClient {
   #credentials: Promise<Credentials> | undefined;
   #current: Dispatcher | undefined;
 
-  /** @throws LevadaError KubeconfigInvalid without a cluster */
-  constructor(config: KubeConfig) {
+  readonly #requested: (method: string, code: string) => void;
+
+  /**
+   * @param requested told of each request and the status code of its answer; `<error>`: there was none
+   * @throws LevadaError KubeconfigInvalid without a cluster
+   */
+  constructor(config: KubeConfig, requested: (method: string, code: string) => void = () => {}) {
     this.#config = config;
+    this.#requested = requested;
     const cluster = config.getCurrentCluster();
     if (!cluster) {
       const detail = `the context ${config.getCurrentContext() || '(none)'} names no cluster`;
@@ -195,8 +201,10 @@ export class KubeClient {
         }),
       );
     } catch (error) {
+      this.#requested(method, '<error>');
       throw silence(error);
     }
+    this.#requested(method, String(response.statusCode));
     if (response.statusCode < 300) return response;
     const status = statusOf(await response.body.text().catch(() => ''));
     const retryAfter = Number(response.headers['retry-after']);
@@ -205,11 +213,12 @@ export class KubeClient {
   }
 
   async #authorized(): Promise<Credentials> {
-    const credentials = await this.#credentials?.catch(() => undefined);
+    const before = this.#credentials;
+    const credentials = before && (await before.catch(() => undefined));
     if (credentials && credentials.until > performance.now()) return credentials;
-    const found = this.#find();
-    this.#credentials = found;
-    return found;
+    // Whoever asks at the same time gets the same ones: new ones end the connections of those before.
+    if (this.#credentials === before) this.#credentials = this.#find();
+    return await (this.#credentials ?? this.#find());
   }
 
   async #find(): Promise<Credentials> {

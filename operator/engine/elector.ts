@@ -86,7 +86,9 @@ export class Elector {
       // The time of a renewal is that before it was asked for: others count from when they see it, which is later.
       const asked = monotonic();
       const late = new AbortController();
-      const deadline = pause(renewed + renewMs - asked, 'late', { signal: late.signal }).catch(() => 'late');
+      const deadline = pause(Math.max(0, renewed + renewMs - asked), 'late', { signal: late.signal }).catch(
+        () => 'late',
+      );
       const answer = await Promise.race([this.#try(), deadline]);
       late.abort();
       if (answer === 'late') return this.#ended.signal.aborted ? 'released' : 'lost';

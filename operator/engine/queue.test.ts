@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { KeyedQueue } from './queue.ts';
+import { KeyedQueue, type QueueOptions } from './queue.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 /** Work that ends when it is told to, and a record of what happened. */
-function setUp() {
+function setUp(options: Partial<QueueOptions> = {}) {
   const started: string[] = [];
   const open = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
   const failures: Array<[string, string, number]> = [];
@@ -19,6 +19,7 @@ function setUp() {
     firstMs: 100,
     maxMs: 400,
     failed: (key, error, nextMs) => failures.push([key, String(error), nextMs]),
+    ...options,
   });
   const end = async (key: string, error?: string) => {
     const entry = open.get(key);
@@ -103,6 +104,25 @@ describe('KeyedQueue', () => {
     await vi.advanceTimersByTimeAsync(100);
     expect(started).toEqual(['a', 'b', 'a']);
     await end('a');
+  });
+
+  it('has no more workers than it may, and sees to what has changed before what is only looked at again', async () => {
+    const observer = { added: vi.fn(), started: vi.fn(), ended: vi.fn(), retried: vi.fn() };
+    const { queue, started, end } = setUp({ workers: 2, observer });
+    for (const key of ['a', 'b', 'c', 'd']) queue.add(key, 'resync');
+    expect([queue.depth, queue.active.length]).toEqual([2, 2]);
+    queue.add('e');
+    queue.add('d');
+    queue.add('c', 'resync');
+    queue.add('a', 'resync');
+    expect(started).toEqual(['a', 'b']);
+    for (const key of ['a', 'b', 'e', 'd', 'c', 'a']) await end(key);
+    expect(started).toEqual(['a', 'b', 'e', 'd', 'c', 'a']);
+    expect([queue.depth, queue.active.length]).toEqual([0, 0]);
+    expect(observer.added).toHaveBeenCalledTimes(6);
+    expect(observer.started).toHaveBeenCalledTimes(6);
+    expect(observer.ended).toHaveBeenCalledTimes(6);
+    expect(observer.retried).not.toHaveBeenCalled();
   });
 
   it('when it is closed, ends what it is at and takes nothing more', async () => {

@@ -5,9 +5,25 @@ export interface QueueOptions {
   /** Backoff of a key: first and longest wait, milliseconds; doubles each time. */
   readonly firstMs: number;
   readonly maxMs: number;
+  /** Keys that are worked on at once. Default: all. */
+  readonly workers?: number;
   /** Told of each failure and when the key is tried again. */
   readonly failed: (key: string, error: unknown, nextMs: number) => void;
+  readonly observer?: QueueObserver;
 }
+
+/** For metrics. */
+export interface QueueObserver {
+  added(): void;
+  /** @param waitedMs since it was added */
+  started(waitedMs: number): void;
+  ended(ms: number, error: unknown): void;
+  /** It is tried again later. */
+  retried(): void;
+}
+
+/** Something has changed, or it is only time to look again: the latter waits for the former. */
+export type Urgency = 'edit' | 'resync';
 
 /**
  * A queue of keys: a key that waits is not queued twice, and never has two workers at once; a key that is added while
@@ -16,7 +32,9 @@ export interface QueueOptions {
 export class KeyedQueue {
   readonly #work: Work;
   readonly #options: QueueOptions;
-  readonly #running = new Map<string, { again: boolean; done: Promise<void> }>();
+  /** When each key was added, monotonic milliseconds. */
+  readonly #waiting: Readonly<Record<Urgency, Map<string, number>>> = { edit: new Map(), resync: new Map() };
+  readonly #running = new Map<string, { again: Urgency | undefined; done: Promise<void>; since: number }>();
   readonly #failures = new Map<string, number>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #closed = false;
@@ -26,38 +44,70 @@ export class KeyedQueue {
     this.#options = options;
   }
 
-  add(key: string): void {
+  /** Keys that wait for a worker. */
+  get depth(): number {
+    return this.#waiting.edit.size + this.#waiting.resync.size;
+  }
+
+  /** Since when each worker is at it, monotonic milliseconds. */
+  get active(): readonly number[] {
+    return [...this.#running.values()].map(({ since }) => since);
+  }
+
+  add(key: string, urgency: Urgency = 'edit'): void {
     if (this.#closed) return;
     const running = this.#running.get(key);
     if (running) {
-      running.again = true;
+      if (running.again !== 'edit') running.again = urgency;
       return;
     }
     this.#forget(key);
-    const entry = { again: false, done: Promise.resolve() };
-    this.#running.set(key, entry);
-    entry.done = this.#run(key, entry);
+    const { edit, resync } = this.#waiting;
+    if (edit.has(key) || (urgency === 'resync' && resync.has(key))) return;
+    const since = resync.get(key);
+    resync.delete(key);
+    this.#waiting[urgency].set(key, since ?? performance.now());
+    if (since === undefined) this.#options.observer?.added();
+    this.#next();
   }
 
   /** Takes no more keys; resolves when those that are being worked on are done. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
+    for (const waiting of Object.values(this.#waiting)) waiting.clear();
     await Promise.all([...this.#running.values()].map(({ done }) => done));
   }
 
-  async #run(key: string, entry: { again: boolean }): Promise<void> {
-    do {
-      entry.again = false;
-      try {
-        await this.#work(key);
-        this.#failures.delete(key);
-        this.#forget(key);
-      } catch (error) {
-        this.#retry(key, error);
-      }
-    } while (entry.again && !this.#closed);
+  #next(): void {
+    const { workers = Number.POSITIVE_INFINITY, observer } = this.#options;
+    while (!this.#closed && this.#running.size < workers) {
+      const waiting = this.#waiting.edit.size > 0 ? this.#waiting.edit : this.#waiting.resync;
+      const [first] = waiting;
+      if (!first) return;
+      const [key, added] = first;
+      waiting.delete(key);
+      const since = performance.now();
+      observer?.started(since - added);
+      const entry = { again: undefined, done: Promise.resolve(), since };
+      this.#running.set(key, entry);
+      entry.done = this.#run(key, entry);
+    }
+  }
+
+  async #run(key: string, entry: { readonly again: Urgency | undefined; readonly since: number }): Promise<void> {
+    let failure: unknown;
+    try {
+      await this.#work(key);
+      this.#failures.delete(key);
+    } catch (error) {
+      failure = error ?? new Error('nothing was said');
+    }
+    this.#options.observer?.ended(performance.now() - entry.since, failure);
     this.#running.delete(key);
+    if (failure !== undefined) this.#retry(key, failure);
+    if (entry.again) this.add(key, entry.again);
+    this.#next();
   }
 
   #retry(key: string, error: unknown): void {
@@ -66,6 +116,7 @@ export class KeyedQueue {
     const wait = Math.min(this.#options.maxMs, this.#options.firstMs * 2 ** failures);
     this.#options.failed(key, error, wait);
     if (this.#closed) return;
+    this.#options.observer?.retried();
     this.#forget(key);
     this.#timers.set(
       key,

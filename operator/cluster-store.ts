@@ -1,0 +1,76 @@
+import { resourceKey } from '../api/contract/names.ts';
+import { errorCodeOf } from '../api/errors.ts';
+import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
+import type { Copy } from './drivers/kubernetes/copies.ts';
+import { fieldManager } from './drivers/kubernetes/driver.ts';
+import type { KubeClient } from './engine/client.ts';
+import type { EventRecorder } from './engine/events.ts';
+import type { StoredMetadata, StoredObject } from './engine/objects.ts';
+import { type Neighbours, neighboursIn } from './plan/neighbours.ts';
+import type { Store, Stored } from './reconcile.ts';
+import { parseResource } from './source/parse.ts';
+
+/** What there is of a kind. */
+type Kept = Pick<Copy<StoredObject>, 'type' | 'get' | 'values' | 'landed'>;
+
+/** The resources of a cluster: read from a copy, written to the API server. */
+export class ClusterStore implements Store {
+  readonly #client: KubeClient;
+  readonly #copies: ReadonlyMap<string, Kept>;
+  readonly #events: EventRecorder;
+  /** An object is another one when it has changed. */
+  readonly #parsed = new WeakMap<StoredObject, Stored>();
+
+  /** @param copies of each kind */
+  constructor(client: KubeClient, copies: readonly Kept[], events: EventRecorder) {
+    this.#client = client;
+    this.#copies = new Map(copies.map((copy) => [copy.type.kind, copy]));
+    this.#events = events;
+  }
+
+  /** Of everything that there is. */
+  keys(): string[] {
+    return [...this.#copies.values()].flatMap((copy) =>
+      [...copy.values()].map(({ metadata }) => resourceKey({ kind: copy.type.kind, metadata })),
+    );
+  }
+
+  async get(key: string): Promise<Stored | undefined> {
+    const [kind = '', namespace = '', name = ''] = key.split('/');
+    const copy = this.#copies.get(kind);
+    const object = copy?.get(namespace, name);
+    // What is being deleted takes its children with it: the garbage collector's work.
+    if (!copy || !object || object.metadata.deletionTimestamp !== undefined) return undefined;
+    const before = this.#parsed.get(object);
+    if (before) return before;
+    // Objects of a list have no kind.
+    const whole = { apiVersion: copy.type.apiVersion, kind, ...object };
+    const { resource, problems } = parseResource(whole);
+    const stored = { resource: resource ?? (whole as Resource), problems };
+    this.#parsed.set(object, stored);
+    return stored;
+  }
+
+  async neighbours({ metadata: { namespace = 'default' } }: Resource): Promise<Neighbours> {
+    const all = await Promise.all(this.keys().map((key) => this.get(key)));
+    const valid = all.flatMap((stored) => (stored && stored.problems.length === 0 ? [stored.resource] : []));
+    return neighboursIn(namespace, valid);
+  }
+
+  /** One that was deleted meanwhile needs none; one that was made anew under its name is another one: a conflict. */
+  async writeStatus(resource: Resource, status: ResourceStatus): Promise<void> {
+    const copy = this.#copies.get(resource.kind);
+    if (!copy) throw new Error(`${resource.kind} is not watched`);
+    const { namespace, name, uid } = resource.metadata as StoredMetadata;
+    const metadata = { namespace, name, uid };
+    try {
+      const object = { metadata, status } as StoredObject;
+      const written = await this.#client.apply(copy.type, object, { fieldManager, subresource: 'status' });
+      await copy.landed(written);
+    } catch (error) {
+      if (errorCodeOf(error) === 'ClusterNotFound') return;
+      throw error;
+    }
+    await this.#events.transition(resource, resource.status?.conditions ?? [], status.conditions);
+  }
+}

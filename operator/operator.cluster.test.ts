@@ -1,0 +1,404 @@
+/** The operator against a real API server; only the kubelet is stood in for. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import type { Condition } from '../api/v1alpha1/common.ts';
+import { type ControlPlane, kubeconfigOf, startControlPlane } from '../hack/cluster.ts';
+import { clientOf, onCluster } from '../test/support/cluster.ts';
+import { CountingProxy } from '../test/support/counting-proxy.ts';
+import { StandInKubelet } from '../test/support/kubelet.ts';
+import { fixture, irisModel, root } from '../test/support/up.ts';
+import { until } from '../test/support/wait.ts';
+import { childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
+import type { KubeClient } from './engine/client.ts';
+import { leases } from './engine/elector.ts';
+import { OperatorMetrics } from './engine/metrics.ts';
+import { pathOf, type StoredObject } from './engine/objects.ts';
+import { Operator, type OperatorOptions } from './operator.ts';
+
+interface Live extends StoredObject {
+  readonly spec: { readonly versions: readonly object[] };
+  readonly status?: {
+    readonly observedGeneration?: number;
+    readonly stableVersion?: string;
+    readonly url?: string;
+    readonly conditions: readonly Condition[];
+  };
+}
+
+const namespace = 'default';
+const uriOf = (path: string) => `file://${path}`;
+
+/** An operator that runs until it is closed. */
+class Running implements AsyncDisposable {
+  readonly log: string[] = [];
+  readonly metrics = new OperatorMetrics();
+  readonly operator: Operator;
+  readonly ended: Promise<'closed' | 'lost'>;
+
+  constructor(client: KubeClient, options: Partial<OperatorOptions> = {}) {
+    this.operator = new Operator(client, {
+      image: 'levada:test',
+      lease: { namespace, name: 'levada', retryMs: 200 },
+      identity: `test-${Math.random()}`,
+      metrics: this.metrics,
+      backoff: { firstMs: 20, maxMs: 200 },
+      pauses: { openMs: 100, endMs: 500 },
+      retry: { firstMs: 50, maxMs: 500 },
+      log: (text, about = {}) => void this.log.push(`${text} ${JSON.stringify(about)}`),
+      ...options,
+    });
+    this.ended = this.operator.run();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.operator.close();
+    await this.ended;
+  }
+}
+
+onCluster(() => {
+  let plane: ControlPlane;
+  let admin: KubeClient;
+  let kubelet: StandInKubelet;
+  beforeAll(async () => {
+    plane = await startControlPlane();
+    admin = clientOf(plane, plane.admin);
+    const crd = parse(await readFile(join(root, 'crds/levada.dev_modeldeployments.yaml'), 'utf8')) as StoredObject;
+    await admin.call({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body: crd });
+    await until('the kind is served', () =>
+      admin.call({ method: 'GET', path: pathOf(modelDeployments) }).then(() => true),
+    );
+    plane.startControllers(['deployment-controller', 'replicaset-controller', 'garbage-collector-controller']);
+    const lease = { apiVersion: leases.apiVersion, kind: leases.kind, metadata: { name: 'levada', namespace } };
+    await admin.call({ method: 'POST', path: pathOf(leases, { namespace }), body: lease });
+    kubelet = new StandInKubelet(admin);
+    await kubelet.start();
+  });
+  afterAll(async () => {
+    await kubelet.close();
+    await admin.close();
+    await plane.remove();
+  });
+
+  const apply = (name: string, paths: readonly string[], serve = `v${paths.length}`) =>
+    admin.apply<Live>(
+      modelDeployments,
+      {
+        metadata: { namespace, name },
+        spec: { versions: paths.map((path, i) => ({ name: `v${i + 1}`, uri: uriOf(path) })), serve },
+      } as unknown as StoredObject,
+      { fieldManager: 'kubectl' },
+    );
+  const read = (name: string) => admin.get<Live>(modelDeployments, { namespace, name });
+  const condition = ({ status }: Live, type: string) => status?.conditions.find((one) => one.type === type);
+  const says = (name: string, type: string, text: string) =>
+    until(
+      `${name}: ${type} is ${text}`,
+      async () => {
+        const live = await read(name);
+        const found = condition(live, type);
+        const isNow = found?.observedGeneration === live.metadata.generation;
+        return isNow && `${found?.status} ${found?.reason}` === text && live;
+      },
+      { seen: () => '' },
+    );
+  async function remove(name: string): Promise<void> {
+    const path = pathOf(modelDeployments, { namespace, name });
+    await admin.call({ method: 'DELETE', path, body: { propagationPolicy: 'Foreground' } });
+    await until('it is gone', () =>
+      read(name).then(
+        () => false,
+        () => true,
+      ),
+    );
+  }
+  /** Names of its children, by kind. */
+  async function childrenOf(name: string): Promise<string[]> {
+    const lists = Object.values(childTypes).map(async (type) => {
+      const { items } = await admin.call<{ items: StoredObject[] }>({
+        method: 'GET',
+        path: pathOf(type, { namespace }),
+      });
+      return items
+        .filter(({ metadata }) => metadata.ownerReferences?.some((owner) => owner.name === name))
+        .map(({ metadata }) => `${type.kind} ${metadata.name.replace(/-[0-9a-f]{8,}$/, '')}`);
+    });
+    return (await Promise.all(lists)).flat().toSorted();
+  }
+  const events = async (name: string) => {
+    const path = `/apis/events.k8s.io/v1/namespaces/${namespace}/events`;
+    const { items } = await admin.call<{
+      items: Array<{ reason: string; type: string; regarding: { name: string } }>;
+    }>({ method: 'GET', path });
+    return items.filter(({ regarding }) => regarding.name === name).map(({ type, reason }) => `${type} ${reason}`);
+  };
+
+  it('serves what is applied, changes with it, says so, and then writes nothing', async () => {
+    await using running = new Running(clientOf(plane, plane.admin));
+    await apply('iris', [irisModel(1)]);
+    const live = await says('iris', 'Ready', 'True Serving');
+    expect(live.status).toMatchObject({
+      observedGeneration: 1,
+      stableVersion: 'v1',
+      url: 'http://iris.default.svc',
+    });
+    expect(await childrenOf('iris')).toEqual([
+      'ConfigMap iris-v1',
+      'Deployment iris-v1',
+      'Service iris',
+      'Service iris-v1',
+    ]);
+    const [pod] = kubelet.endpoints(namespace, { 'levada.dev/model': 'iris' });
+    expect((await fetch(`${pod}/v2/models/iris`)).status).toBe(200);
+    await apply('iris', [irisModel(1), irisModel(2)]);
+    await says('iris', 'Ready', 'True Serving');
+    await until('only the new one is left', async () => (await childrenOf('iris')).length === 4);
+    expect(await childrenOf('iris')).toContain('Deployment iris-v2');
+    await until(
+      'it is told',
+      async () => (await events('iris')).filter((one) => one === 'Normal Serving').length >= 2,
+      {
+        seen: () => running.log.join('\n'),
+      },
+    );
+    // Looked at again and again, nothing changes.
+    const { metadata } = await read('iris');
+    const requests = async () =>
+      /rest_client_requests_total\{method="PATCH",code="200"\} (\d+)/.exec(
+        await running.metrics.registry.metrics(),
+      )?.[1];
+    const before = await requests();
+    await running.operator.close();
+    await using again = new Running(clientOf(plane, plane.admin));
+    await until('it leads', () => again.operator.leads);
+    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    expect((await read('iris')).metadata.resourceVersion).toBe(metadata.resourceVersion);
+    expect(await requests()).toBe(before);
+    const shown = await again.metrics.registry.metrics();
+    expect(shown).toContain('leader_election_master_status{name="default/levada"} 1');
+    expect(shown).toMatch(/controller_runtime_reconcile_total\{controller="levada",result="success"\} [1-9]/);
+    await remove('iris');
+    await until('its children are gone', async () => (await childrenOf('iris')).length === 0);
+    await until('its process ends', () => kubelet.pids(namespace, 'iris-v2').length === 0);
+  });
+
+  it('says why a model does not load, and goes on with the one before', async () => {
+    await using _ = new Running(clientOf(plane, plane.admin));
+    await apply('bad', [irisModel(1)]);
+    await says('bad', 'Ready', 'True Serving');
+    await apply('bad', [irisModel(1), join(fixture('garbage'), 'model.onnx')]);
+    const live = await says('bad', 'Ready', 'False ModelInvalid');
+    expect(condition(live, 'Serving')?.status).toBe('True');
+    expect(condition(live, 'Stalled')?.status).toBe('True');
+    expect(live.status?.stableVersion).toBe('v1');
+    await until('an event says so', async () => (await events('bad')).includes('Warning ModelInvalid'));
+    await remove('bad');
+  });
+
+  it('an image that cannot be had is said, and goes away with a better one', async () => {
+    {
+      await using _ = new Running(clientOf(plane, plane.admin), { image: 'missing:1' });
+      await apply('image', [irisModel(1)]);
+      const live = await says('image', 'Ready', 'False ImageUnavailable');
+      expect(condition(live, 'Ready')?.message).toContain('missing:1');
+    }
+    await using _ = new Running(clientOf(plane, plane.admin));
+    await says('image', 'Ready', 'True Serving');
+    await remove('image');
+  });
+
+  describe('rights', () => {
+    interface Rule {
+      readonly apiGroups: readonly string[];
+      readonly resources: readonly string[];
+      readonly verbs: readonly string[];
+    }
+    const rbac = 'rbac.authorization.k8s.io';
+    const allow = async (rules: readonly Rule[]) => {
+      const role = { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', plural: 'clusterroles' };
+      await admin.apply(role, { metadata: { name: 'nobody' }, rules } as StoredObject, { fieldManager: 'test' });
+      await admin.apply(
+        { ...role, kind: 'ClusterRoleBinding', plural: 'clusterrolebindings' },
+        {
+          metadata: { name: 'nobody' },
+          roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'nobody' },
+          subjects: [{ apiGroup: rbac, kind: 'User', name: 'nobody' }],
+        } as StoredObject,
+        { fieldManager: 'test' },
+      );
+    };
+    // As the chart grants them.
+    const lease = { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'update'] };
+    const granted = async () => [
+      lease,
+      ...(parse(await readFile(join(root, 'chart/levada/files/rules.yaml'), 'utf8')) as Rule[]),
+    ];
+    /** Rights that it needs as soon as it makes anything, which a condition can name. */
+    const told = [
+      ['apps', 'deployments', 'patch'],
+      ['apps', 'deployments', 'create'],
+      ['', 'services', 'patch'],
+      ['', 'configmaps', 'create'],
+    ] as const;
+
+    it.for(told)('without %s %s %s a condition names it; with it, it goes on', async ([group, resource, verb]) => {
+      const rules = await granted();
+      const without = rules.flatMap(({ apiGroups, resources, verbs }) =>
+        resources.map((one) => ({
+          apiGroups,
+          resources: [one],
+          verbs: one === resource ? verbs.filter((allowed) => allowed !== verb) : verbs,
+        })),
+      );
+      await allow(without);
+      await using running = new Running(clientOf(plane, plane.nobody));
+      const name = `no-${resource}-${verb}`;
+      await apply(name, [irisModel(1)]);
+      const live = await says(name, 'Ready', 'False ClusterForbidden');
+      expect(condition(live, 'Ready')?.message).toContain(
+        `cannot ${verb} resource "${resource}" in API group "${group}"`,
+      );
+      expect(condition(live, 'Reconciling')?.status).toBe('True');
+      expect(condition(live, 'Stalled')?.status).toBe('False');
+      await allow(rules);
+      await says(name, 'Ready', 'True Serving');
+      expect(running.log.join('\n')).toContain(`cannot ${verb}`);
+      await remove(name);
+    });
+  });
+
+  it('one of two leads; when it ends the other one goes on at once', async () => {
+    const first = new Running(clientOf(plane, plane.admin), { lease: { namespace, name: 'levada' } });
+    await until('the first one leads', () => first.operator.leads);
+    await using second = new Running(clientOf(plane, plane.admin), {
+      lease: { namespace, name: 'levada', retryMs: 500 },
+    });
+    await apply('two', [irisModel(1)]);
+    await says('two', 'Ready', 'True Serving');
+    expect(second.operator.leads).toBe(false);
+    const asked = performance.now();
+    await first.operator.close();
+    expect(await first.ended).toBe('closed');
+    await until('the second one leads', () => second.operator.leads);
+    expect(performance.now() - asked).toBeLessThan(10_000);
+    await apply('two', [irisModel(1), irisModel(2)]);
+    await says('two', 'Ready', 'True Serving');
+    await remove('two');
+  });
+
+  it('an API server that is started again is watched again', async () => {
+    // As long as nobody else leads.
+    const lease = { namespace, name: 'levada', leaseMs: 90_000, renewMs: 80_000, retryMs: 200 };
+    await using running = new Running(clientOf(plane, plane.admin), { lease });
+    await apply('restart', [irisModel(1)]);
+    await says('restart', 'Ready', 'True Serving');
+    await plane.stopServer();
+    await until('it is noticed', () => !running.operator.isReady);
+    await plane.startServer();
+    await until('it watches', () => running.operator.isReady);
+    await apply('restart', [irisModel(1), irisModel(2)]);
+    await says('restart', 'Ready', 'True Serving');
+    await remove('restart');
+  });
+
+  describe('killed', () => {
+    /** As its Deployment would run it, on this machine. */
+    async function startProcess(proxy: CountingProxy, folder: string): Promise<ChildProcess> {
+      const kubeconfig = join(folder, 'kubeconfig');
+      await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(plane, plane.admin, proxy.url)), { mode: 0o600 });
+      const args = ['--image', 'levada:test', '--lease', `${namespace}/levada`];
+      return spawn(process.execPath, [join(root, 'operator/main.ts'), ...args], {
+        env: { ...process.env, KUBECONFIG: kubeconfig },
+        stdio: ['ignore', 'ignore', 'inherit'],
+      });
+    }
+    async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
+      if (child.exitCode !== null || child.signalCode !== null) return;
+      const ended = once(child, 'exit');
+      child.kill(signal);
+      await ended;
+    }
+    /** As if its time were over. */
+    async function freeLease(): Promise<void> {
+      const path = pathOf(leases, { namespace, name: 'levada' });
+      const body = { spec: { holderIdentity: '' } };
+      await admin.call({ method: 'PATCH', path, body, contentType: 'application/merge-patch+json' });
+    }
+
+    it('after any of its writes, the next one comes to the same', { timeout: 600_000 }, async () => {
+      await using proxy = await CountingProxy.start(plane);
+      const folder = await mkdtemp(join(tmpdir(), 'levada-operator-'));
+      const children = ['ConfigMap', 'Deployment', 'Service', 'Service'];
+      /** Both versions, one after the other. @param killAt number of the write after which it dies; it is started again */
+      const run = async (name: string, killAt: number): Promise<number> => {
+        proxy.reset();
+        await freeLease();
+        let child = await startProcess(proxy, folder);
+        const killed = Promise.withResolvers<void>();
+        proxy.written = (count) => {
+          if (count !== killAt) return;
+          const ended = once(child, 'exit');
+          child.kill('SIGKILL');
+          ended
+            .then(async () => {
+              await freeLease();
+              child = await startProcess(proxy, folder);
+            })
+            .then(killed.resolve, killed.reject);
+        };
+        try {
+          await apply(name, [irisModel(1)]);
+          await says(name, 'Ready', 'True Serving');
+          await apply(name, [irisModel(1), irisModel(2)]);
+          await says(name, 'Ready', 'True Serving');
+          const kinds = async () => (await childrenOf(name)).map((one) => one.split(' ')[0]);
+          await until(`${name}: only the new version is left`, async () => isDeepStrictEqual(await kinds(), children));
+          if (killAt > 0) await killed.promise;
+          await says(name, 'Ready', 'True Serving');
+          expect(await childrenOf(name)).toContain(`Deployment ${name}-v2`);
+          return proxy.writes;
+        } finally {
+          proxy.written = () => {};
+          await end(child, 'SIGKILL');
+          await remove(name);
+        }
+      };
+      try {
+        const writes = await run('whole', 0);
+        expect(writes).toBeGreaterThan(8);
+        for (let killAt = 1; killAt < writes; killAt++) await run(`kill-${killAt}`, killAt);
+      } finally {
+        await rm(folder, { recursive: true, force: true });
+        await freeLease();
+      }
+    });
+
+    it('on SIGTERM it gives the lease back and ends', async () => {
+      await using proxy = await CountingProxy.start(plane);
+      const folder = await mkdtemp(join(tmpdir(), 'levada-operator-'));
+      const holder = async () => {
+        const { spec } = await admin.get<StoredObject & { spec?: { holderIdentity?: string } }>(leases, {
+          namespace,
+          name: 'levada',
+        });
+        return spec?.holderIdentity ?? '';
+      };
+      const child = await startProcess(proxy, folder);
+      try {
+        await until('it leads', async () => (await holder()) !== '');
+        await end(child, 'SIGTERM');
+        expect(child.exitCode).toBe(0);
+        expect(await holder()).toBe('');
+      } finally {
+        await end(child, 'SIGKILL');
+        await rm(folder, { recursive: true, force: true });
+      }
+    });
+  });
+});

@@ -1,0 +1,126 @@
+import { messageOf } from '../api/errors.ts';
+import { ClusterStore } from './cluster-store.ts';
+import type { WatchedPlaces } from './drivers/kubernetes/copies.ts';
+import { KubernetesDriver, type KubernetesOptions } from './drivers/kubernetes/driver.ts';
+import type { KubeClient } from './engine/client.ts';
+import { Elector, type ElectorOptions } from './engine/elector.ts';
+import { EventRecorder } from './engine/events.ts';
+import type { OperatorMetrics } from './engine/metrics.ts';
+import { KeyedQueue } from './engine/queue.ts';
+import { reconcile } from './reconcile.ts';
+
+export interface OperatorOptions
+  extends Pick<WatchedPlaces, 'namespaces' | 'backoff' | 'silenceMs'>,
+    Pick<KubernetesOptions, 'image' | 'pauses'> {
+  /** Which Lease says who leads. */
+  readonly lease: Pick<ElectorOptions, 'namespace' | 'name' | 'leaseMs' | 'renewMs' | 'retryMs'>;
+  /** Different for each process. */
+  readonly identity: string;
+  readonly metrics: OperatorMetrics;
+  /** Keys that are worked on at once. */
+  readonly workers?: number;
+  /** Milliseconds after which everything is looked at again, whatever was heard. */
+  readonly resyncMs?: number;
+  /** First and longest wait of a key that fails, milliseconds. */
+  readonly retry?: { readonly firstMs: number; readonly maxMs: number };
+  readonly now?: () => Date;
+  readonly log: (text: string, about?: object) => void;
+}
+
+const queueName = 'levada';
+
+/**
+ * Keeps a cluster as its resources say, one process at a time: others that are started beside it have their copies ready
+ * and wait for the Lease.
+ */
+export class Operator {
+  readonly #client: KubeClient;
+  readonly #options: OperatorOptions;
+  readonly #driver: KubernetesDriver;
+  readonly #store: ClusterStore;
+  readonly #elector: Elector;
+  readonly #queue: KeyedQueue;
+  #leads = false;
+  #resync: NodeJS.Timeout | undefined;
+
+  constructor(client: KubeClient, options: OperatorOptions) {
+    const { image, namespaces, backoff, silenceMs, pauses, lease, identity, metrics, log } = options;
+    const { workers = 16, retry = { firstMs: 500, maxMs: 60_000 }, now = () => new Date() } = options;
+    this.#client = client;
+    this.#options = options;
+    this.#driver = new KubernetesDriver(client, {
+      image,
+      ...(namespaces && { namespaces }),
+      ...(backoff && { backoff }),
+      ...(silenceMs !== undefined && { silenceMs }),
+      ...(pauses && { pauses }),
+      failed: (error, nextMs) => log(`a watch has failed: ${messageOf(error)}`, { nextMs: Math.round(nextMs) }),
+    });
+    const failed = (error: unknown) => log(`an event could not be written: ${messageOf(error)}`);
+    const events = new EventRecorder(client, { instance: identity, now, failed });
+    this.#store = new ClusterStore(client, [this.#driver.owners], events);
+    this.#elector = new Elector(client, {
+      ...lease,
+      identity,
+      failed: (error) => log(`the lease could not be had: ${messageOf(error)}`),
+    });
+    this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now), {
+      ...retry,
+      workers,
+      observer: metrics.queue(queueName, workers, () => this.#queue),
+      failed: (key, error, nextMs) => log(messageOf(error), { key, nextMs }),
+    });
+    this.#driver.watch((key) => {
+      if (this.#leads) this.#queue.add(key);
+    });
+  }
+
+  /** Whether there is a copy of everything, and it is being kept up to date. */
+  get isReady(): boolean {
+    return this.#driver.isConnected;
+  }
+
+  get leads(): boolean {
+    return this.#leads;
+  }
+
+  /**
+   * Runs until {@link close}, or until the Lease is lost: then somebody else leads, and this process must end.
+   *
+   * @returns why it has ended
+   */
+  async run(): Promise<'closed' | 'lost'> {
+    const { metrics, log, identity, lease, resyncMs = 600_000 } = this.#options;
+    const name = `${lease.namespace}/${lease.name}`;
+    metrics.leads(name, false);
+    await this.#driver.start();
+    if (!(await this.#elector.acquire())) return 'closed';
+    log('leads', { identity, lease: name });
+    this.#leads = true;
+    metrics.leads(name, true);
+    this.#addAll();
+    this.#resync = setInterval(() => this.#addAll(), resyncMs);
+    const end = await this.#elector.hold();
+    this.#leads = false;
+    metrics.leads(name, false);
+    clearInterval(this.#resync);
+    if (end === 'released') return 'closed';
+    log('does not lead any more: its lease could not be renewed', { identity, lease: name });
+    // What is under way must not write beside whoever leads now.
+    await this.#client.close();
+    return 'lost';
+  }
+
+  /** Finishes what is under way, and gives the Lease back. */
+  async close(): Promise<void> {
+    this.#leads = false;
+    clearInterval(this.#resync);
+    await this.#queue.close();
+    await this.#elector.release();
+    await this.#driver.close();
+  }
+
+  #addAll(): void {
+    for (const key of this.#store.keys()) this.#queue.add(key, 'resync');
+  }
+}
