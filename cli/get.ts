@@ -2,19 +2,19 @@ import { Command, Option } from 'commander';
 import { LevadaError } from '../api/errors.ts';
 import { show } from '../api/rules.ts';
 import { kinds } from '../api/v1alpha1/resource.ts';
-import { localResources } from './local-run.ts';
+import { type ClusterFlags, foundResources, withClusterFlags } from './cluster.ts';
 import { print, printJson, toYaml } from './output.ts';
 import { formatResources } from './rows.ts';
 import type { LocalResource } from './up/admin.ts';
 
-interface Flags {
+interface Flags extends ClusterFlags {
   output: 'table' | 'wide' | 'json' | 'yaml';
 }
 
 export function getCommand(): Command {
-  return new Command('get')
+  return withClusterFlags(new Command('get'))
     .summary('list what runs')
-    .description('Lists the resources that `levada up` runs from this folder, as kubectl get does on a cluster.')
+    .description('Lists the resources that `levada up` runs from this folder, or those of a cluster.')
     .argument('[name]', 'only this resource: orders, or eventpipeline/orders where two kinds share a name')
     .addOption(
       new Option('-o, --output <format>', 'how to print').choices(['table', 'wide', 'json', 'yaml']).default('table'),
@@ -25,11 +25,12 @@ export function getCommand(): Command {
 Example:
   levada get
   levada get iris -o json | jq -r .services.iris
+  levada get --context staging -n shop
 
 Exit codes: 0 printed, 1 nothing runs or nothing has that name, 2 wrong usage.`,
     )
-    .action(async (name: string | undefined, { output }: Flags) => {
-      const all = await localResources();
+    .action(async (name: string | undefined, { output, ...flags }: Flags) => {
+      const all = await foundResources(flags);
       const found = name === undefined ? all : [findResource(all, name)];
       if (output === 'json' || output === 'yaml') {
         const [first] = found;

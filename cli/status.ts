@@ -1,18 +1,24 @@
 import { Command, Option } from 'commander';
 import { namespacedName } from '../api/contract/names.ts';
-import type { EventPipeline } from '../api/v1alpha1/event-pipeline.ts';
+import type { StepStatus } from '../api/v1alpha1/event-pipeline.ts';
 import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
+import type { Resource } from '../api/v1alpha1/resource.ts';
+import { type ClusterFlags, foundResources, isCluster, withClusterFlags } from './cluster.ts';
 import { findResource } from './get.ts';
-import { askRun, localResources } from './local-run.ts';
+import { askRun } from './local-run.ts';
 import { exitCodes, print, printJson } from './output.ts';
 import { formatAge, formatTable } from './table.ts';
 import type { LiveStep, LocalResource } from './up/admin.ts';
 
+interface Flags extends ClusterFlags {
+  readonly output: 'text' | 'json';
+}
+
 export function statusCommand(): Command {
-  return new Command('status')
+  return withClusterFlags(new Command('status'))
     .summary('show one resource in full')
     .description(
-      'Shows conditions, versions or steps, and addresses of a resource that `levada up` runs from this folder.',
+      'Shows conditions, versions or steps, and addresses of a resource that `levada up` runs from this folder, or of one of a cluster.',
     )
     .argument('<name>', 'name of the resource')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
@@ -25,17 +31,18 @@ Example:
 
 Exit codes: 0 it is ready, 1 it is not, or nothing of that name runs, 2 wrong usage.`,
     )
-    .action(async (name: string, { output }: { output: 'text' | 'json' }) => {
-      const found = findResource(await localResources(), name);
+    .action(async (name: string, { output, ...flags }: Flags) => {
+      const found = findResource(await foundResources(flags), name);
       const ready = found.resource.status?.conditions.find(({ type }) => type === 'Ready');
-      const live = found.resource.kind === 'EventPipeline' ? await liveSteps(found.resource) : undefined;
+      const isLive = found.resource.kind === 'EventPipeline' && !isCluster(flags);
+      const live = isLive ? await liveSteps(found.resource) : undefined;
       if (output === 'json') printJson({ ...found.resource.status, ...(live && { live }) });
       else printText(found, live);
       process.exitCode = ready?.status === 'True' ? exitCodes.ok : exitCodes.no;
     });
 }
 
-const liveSteps = ({ metadata }: EventPipeline): Promise<LiveStep[]> =>
+const liveSteps = ({ metadata }: Resource): Promise<LiveStep[]> =>
   askRun<LiveStep[]>('/steps', { pipeline: namespacedName(metadata) });
 
 function printText({ resource, services, admin }: LocalResource, live: readonly LiveStep[] | undefined): void {
@@ -51,7 +58,7 @@ function printText({ resource, services, admin }: LocalResource, live: readonly 
   ]);
   print(formatTable(['CONDITION', 'STATUS', 'SINCE', 'REASON', 'MESSAGE'], conditions));
   if (resource.kind === 'ModelDeployment') printVersions(resource, now);
-  else if (live) print(`\n${stepTable(live)}`);
+  else print(`\n${live ? stepTable(live) : statusTable(resource.status?.steps ?? [])}`);
   print(`\n${formatTable(['SERVICE', 'URL'], Object.entries(services))}`);
   const metrics = Object.entries(admin).flatMap(([unit, urls]) => urls.map((url) => [unit, `${url}/metrics`]));
   if (metrics.length > 0) print(`\n${formatTable(['PROCESS', 'METRICS'], metrics)}`);
@@ -77,6 +84,20 @@ function stepTable(live: readonly LiveStep[]): string {
   ]);
   return formatTable(header, rows);
 }
+
+/** As the operator has said last. */
+const statusTable = (steps: readonly StepStatus[]): string =>
+  formatTable(
+    ['STEP', 'STATE', 'BACKLOG', 'DEAD', 'BREAKER', 'MESSAGE'],
+    steps.map(({ name, state, backlog, deadLetters, breaker, message = '' }) => [
+      name,
+      state,
+      String(backlog),
+      String(deadLetters),
+      breaker,
+      message,
+    ]),
+  );
 
 const versionRows = ({ spec, status }: Pick<ModelDeployment, 'spec' | 'status'>): string[][] =>
   spec.versions.map(({ name, uri }) => {

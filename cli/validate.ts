@@ -1,15 +1,26 @@
 import { Command, Option } from 'commander';
 import { namespacedName } from '../api/contract/names.ts';
-import { errors } from '../api/errors.ts';
+import { errors, LevadaError } from '../api/errors.ts';
 import { neighboursIn } from '../operator/plan/neighbours.ts';
 import { checkPipeline } from '../operator/plan/pipeline/check.ts';
 import { type FileProblem, type Loaded, loadPaths } from '../operator/source/load.ts';
+import { askCluster, type ClusterFlags, isCluster, withClusterFlags } from './cluster.ts';
 import { counted, exitCodes, print, printJson, printNote, problemLine, summaryOf } from './output.ts';
 
+interface Flags extends ClusterFlags {
+  readonly output: 'text' | 'json';
+  readonly server: boolean;
+}
+
 export function validateCommand(): Command {
-  return new Command('validate')
+  return withClusterFlags(new Command('validate'))
     .summary('check resources, offline')
     .description('Checks YAML and JSON files, or folders of them, and prints every error at once. Needs no cluster.')
+    .option(
+      '--server',
+      'ask the API server of a cluster as well, which stores nothing: --context or --kubeconfig',
+      false,
+    )
     .argument('<path...>', 'files or folders with resources')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['text', 'json']).default('text'))
     .addHelpText(
@@ -17,16 +28,27 @@ export function validateCommand(): Command {
       `
 Example:
   levada validate examples/iris
+  levada validate examples/iris --server --context staging
   levada validate -o json resources/ | jq '.problems[].message'
 
 Exit codes: 0 everything is valid, 1 there are problems, 2 wrong usage.`,
     )
-    .action(async (paths: string[], { output }: { output: 'text' | 'json' }) => {
-      const loaded = withReferences(await loadPaths(paths));
+    .action(async (paths: string[], { output, server, ...flags }: Flags) => {
+      if (!server && (isCluster(flags) || flags.namespace !== undefined)) {
+        throw new LevadaError('Usage', { detail: '--context, --kubeconfig and --namespace are for --server' });
+      }
+      const offline = withReferences(await loadPaths(paths));
+      const loaded = server ? await withServer(offline, flags) : offline;
       if (output === 'json') printJson(machineForm(loaded));
       else printText(loaded);
       process.exitCode = loaded.problems.length > 0 ? exitCodes.no : exitCodes.ok;
     });
+}
+
+/** With what the API server says of what is valid by itself. */
+async function withServer(loaded: Loaded, flags: ClusterFlags): Promise<Loaded> {
+  const refused = await (await askCluster()).refusedByServer(flags, loaded);
+  return { ...loaded, problems: [...loaded.problems, ...refused] };
 }
 
 /**

@@ -23,7 +23,7 @@ export const generatedFiles = (): GeneratedFile[] => [
   ...kinds.flatMap((kind) => [
     { path: `crds/${group}_${kind.crd.plural}.yaml`, content: yaml(crdOf(kind)) },
     // Helm reads nothing outside of a chart.
-    { path: `chart/levada/files/${group}_${kind.crd.plural}.yaml`, content: yaml(crdOf(kind)) },
+    { path: `charts/levada/files/${group}_${kind.crd.plural}.yaml`, content: yaml(crdOf(kind)) },
     { path: `schemas/${group}/${kind.crd.singular}_${version}.json`, content: json(editorSchemaOf(kind)) },
     { path: `docs/reference/${kind.crd.singular}.md`, content: referenceOf(kind) },
   ]),

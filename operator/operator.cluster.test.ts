@@ -237,7 +237,7 @@ onCluster(() => {
     const lease = { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'update'] };
     const granted = async () => [
       lease,
-      ...(parse(await readFile(join(root, 'chart/levada/files/rules.yaml'), 'utf8')) as Rule[]),
+      ...(parse(await readFile(join(root, 'charts/levada/files/rules.yaml'), 'utf8')) as Rule[]),
     ];
     /** Rights that it needs as soon as it makes anything, which a condition can name. */
     const told = [

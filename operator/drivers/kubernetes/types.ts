@@ -1,5 +1,5 @@
 import { apiVersion, group } from '../../../api/contract/names.ts';
-import { kinds } from '../../../api/v1alpha1/resource.ts';
+import { kinds, type ResourceKind } from '../../../api/v1alpha1/resource.ts';
 import type { ResourceType, StoredMetadata, StoredObject } from '../../engine/objects.ts';
 
 /** Kinds that the driver makes, in the order in which they are pruned: who leads to pods before the pods. */
@@ -12,11 +12,9 @@ export const childTypes = {
 export type ChildKind = keyof typeof childTypes;
 
 export const pods: ResourceType = { apiVersion: 'v1', kind: 'Pod', plural: 'pods' };
-export const modelDeployments: ResourceType = {
-  apiVersion,
-  kind: 'ModelDeployment',
-  plural: kinds.ModelDeployment.crd.plural,
-};
+/** Of what users apply. */
+export const typeOf = (kind: ResourceKind): ResourceType => ({ apiVersion, kind, plural: kinds[kind].crd.plural });
+export const modelDeployments = typeOf('ModelDeployment');
 
 /**
  * On a Deployment: the unit that it was made of, as JSON, but for the digest that it was resolved to, which its ConfigMap has:

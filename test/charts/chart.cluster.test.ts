@@ -11,7 +11,7 @@ import { clientOf, freshNamespace, onCluster } from '../support/cluster.ts';
 import { root } from '../support/up.ts';
 
 const run = promisify(execFile);
-const chart = join(root, 'chart/levada');
+const chart = join(root, 'charts/levada');
 
 const missing = missingHelm();
 if (missing !== undefined && process.env['CI'] === 'true') throw new Error(missing);

@@ -1,0 +1,114 @@
+/** Commands that ask a cluster, against a real API server. */
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { typeOf } from '../operator/drivers/kubernetes/types.ts';
+import type { KubeClient } from '../operator/engine/client.ts';
+import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
+import { clientOf, freshNamespace, onCluster } from '../test/support/cluster.ts';
+import { root } from '../test/support/up.ts';
+import { until } from '../test/support/wait.ts';
+import { getCommand } from './get.ts';
+import { statusCommand } from './status.ts';
+import { run } from './testing.ts';
+import { validateCommand } from './validate.ts';
+
+onCluster((cluster) => {
+  let client: KubeClient;
+  let namespace: string;
+  let folder: string;
+  const models = typeOf('ModelDeployment');
+  beforeAll(async () => {
+    client = clientOf(cluster, cluster.admin);
+    namespace = await freshNamespace(client);
+    folder = await mkdtemp(join(tmpdir(), 'levada-cluster-cli-'));
+    const crd = { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' };
+    for (const plural of ['modeldeployments', 'eventpipelines']) {
+      const file = await readFile(join(root, `crds/levada.dev_${plural}.yaml`), 'utf8');
+      const type = { ...crd, plural: 'customresourcedefinitions' };
+      await client.apply(type, parse(file) as StoredObject, { fieldManager: 'test' });
+    }
+    for (const kind of ['ModelDeployment', 'EventPipeline'] as const) {
+      await until(`${kind} is served`, () =>
+        client.call({ method: 'GET', path: pathOf(typeOf(kind)) }).then(() => true),
+      );
+    }
+    const spec = { versions: [{ name: 'v1', uri: 'file:///models/1' }] };
+    await client.apply(models, { metadata: { namespace, name: 'iris' }, spec } as StoredObject, {
+      fieldManager: 'test',
+    });
+    const condition = {
+      type: 'Ready',
+      status: 'True',
+      observedGeneration: 1,
+      lastTransitionTime: '2026-01-02T03:04:05Z',
+      reason: 'Serving',
+      message: 'Version v1 is loaded and takes the traffic.',
+    };
+    const versions = [{ name: 'v1', state: 'Loaded', ready: 1 }];
+    const status = { conditions: [condition], url: 'http://iris.shop.svc', stableVersion: 'v1', versions };
+    await client.apply(models, { metadata: { namespace, name: 'iris' }, status } as StoredObject, {
+      fieldManager: 'test',
+      subresource: 'status',
+    });
+  });
+  afterAll(async () => {
+    await client.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+  const flags = () => ['--kubeconfig', cluster.kubeconfig, '-n', namespace];
+
+  it('levada get lists what the cluster has, as kubectl does', async () => {
+    const { stdout } = await run(getCommand(), ...flags());
+    expect(stdout).toMatch(
+      /^NAME +READY +STABLE +REASON +URL +AGE\niris +True +v1 +Serving +http:\/\/iris\.shop\.svc +\d/,
+    );
+    const { stdout: text } = await run(getCommand(), 'iris', '-o', 'json', ...flags());
+    expect(JSON.parse(text)).toMatchObject({
+      kind: 'ModelDeployment',
+      metadata: { name: 'iris', namespace },
+      services: { iris: 'http://iris.shop.svc' },
+    });
+    const { stdout: none } = await run(getCommand(), '--context', 'levada', '--kubeconfig', cluster.kubeconfig);
+    expect(none).not.toContain('http://iris.shop.svc');
+  });
+
+  it('levada status shows one in full, with its exit code', async () => {
+    const { stdout, exitCode } = await run(statusCommand(), 'iris', ...flags());
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/Ready +True +\S+ +Serving +Version v1 is loaded/);
+    expect(stdout).toMatch(/v1 +Loaded +1/);
+    await expect(run(statusCommand(), 'rose', ...flags())).rejects.toMatchObject({ code: 'UnknownResource' });
+  });
+
+  it('levada validate --server says what the API server refuses, and stores nothing', async () => {
+    const file = join(folder, 'iris.yaml');
+    const text = (uri: string) =>
+      `apiVersion: levada.dev/v1alpha1\nkind: ModelDeployment\nmetadata: { name: iris }\nspec:\n  versions: [{ name: v1, uri: '${uri}' }]\n`;
+    await writeFile(file, text('file:///models/1'));
+    expect(await run(validateCommand(), file, '--server', ...flags())).toMatchObject({ exitCode: 0, stderr: '' });
+    // A version never changes: only who has the one before can tell.
+    await writeFile(file, text('file:///models/2'));
+    const { stdout, exitCode } = await run(validateCommand(), file, '--server', ...flags());
+    expect(exitCode).toBe(1);
+    expect(stdout).toContain('iris.yaml:1:1: ');
+    expect(stdout).toMatch(/spec\.versions.*(immutable|never changes|cannot change)/i);
+    const live = await client.get<StoredObject & { spec: object }>(models, { namespace, name: 'iris' });
+    expect(live.spec).toMatchObject({ versions: [{ uri: 'file:///models/1' }] });
+  });
+
+  it('says what is wrong with the flags', async () => {
+    const wrong = ['--kubeconfig', cluster.kubeconfig, '--context', 'nowhere'];
+    await expect(run(getCommand(), ...wrong)).rejects.toMatchObject({
+      code: 'KubeconfigInvalid',
+      message: '--context: found "nowhere"; allowed: levada',
+    });
+    await expect(run(getCommand(), '--kubeconfig', join(folder, 'none'))).rejects.toMatchObject({
+      code: 'KubeconfigInvalid',
+    });
+    await expect(run(getCommand(), '-n', 'shop')).rejects.toMatchObject({ code: 'Usage' });
+    await expect(run(validateCommand(), folder, '-n', 'shop')).rejects.toMatchObject({ code: 'Usage' });
+  });
+});
