@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { LevadaError, type Problem, problem } from '../api/errors.ts';
 import type { ModelDeployment, ModelDeploymentStatus } from '../api/v1alpha1/model-deployment.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import { until } from '../test/support/wait.ts';
@@ -13,9 +14,10 @@ const key = 'default/iris';
 function control(isBad: (path: string) => boolean) {
   let resource: ModelDeployment | undefined;
   const written: ModelDeploymentStatus[] = [];
+  const problems: Problem[] = [];
   const failures: unknown[] = [];
   const store = {
-    get: async () => resource && { resource, problems: [] },
+    get: async () => resource && { resource, problems },
     neighbours: async () => ({ models: [], pipelines: {} }),
     async writeStatus(_: Resource, status: ResourceStatus) {
       written.push(status as ModelDeploymentStatus);
@@ -37,6 +39,8 @@ function control(isBad: (path: string) => boolean) {
   return {
     written,
     failures,
+    problems,
+    current: () => resource,
     driver,
     reconcile: () => reconcile(key, store, driver, now),
     edit(next: ModelDeployment | undefined) {
@@ -74,6 +78,57 @@ it('says that it is ready only of the generation that is', async () => {
   edit(iris({ serve: 'v2' }, 3));
   await until('v2 has failed', () => ready()?.reason === 'ModelInvalid');
   expect(written.every(({ stableVersion }, i) => stableVersion === 'v1' || i < 3)).toBe(true);
+});
+
+it.each([
+  { code: 'ObjectTaken', again: true, stalled: 'False', reconciling: 'True' },
+  { code: 'ClusterRefused', again: false, stalled: 'True', reconciling: 'False' },
+] as const)('$code: says what could not be applied, and whether it is tried again', async (row) => {
+  const { edit, ready, reconcile: look, driver, current } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  const { apply } = driver;
+  driver.apply = async () => {
+    throw new LevadaError(row.code, { kind: 'Service', name: 'iris', owner: 'somebody', what: 'it', detail: 'no' });
+  };
+  const failed = await look().then(
+    () => false,
+    () => true,
+  );
+  expect(failed).toBe(row.again);
+  expect(ready()).toMatchObject({ status: 'False', reason: row.code });
+  const of = (type: string) => current()?.status?.conditions.find((one) => one.type === type)?.status;
+  expect([of('Serving'), of('Stalled'), of('Reconciling')]).toEqual(['True', row.stalled, row.reconciling]);
+  driver.apply = apply;
+  await look();
+  expect(ready()).toMatchObject({ status: 'True' });
+});
+
+it('what passes by itself is tried again, and not worth a status', async () => {
+  const { edit, ready, written, reconcile: look, driver } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  const count = written.length;
+  driver.apply = async () => {
+    throw new LevadaError('ClusterUnavailable', { detail: 'a test' });
+  };
+  await expect(look()).rejects.toMatchObject({ code: 'ClusterUnavailable' });
+  expect(written).toHaveLength(count);
+});
+
+it('says what is wrong with a resource that is stored and cannot be understood, and leaves what ran', async () => {
+  const { edit, ready, current, driver, problems } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  const before = await driver.observe(key);
+  problems.push(problem('UnknownField', 'spec.ury', { found: 'ury', allowed: 'versions', hint: '' }));
+  edit(iris({}, 2));
+  await until('it is refused', () => ready()?.reason === 'UnknownField');
+  expect(ready()).toMatchObject({ status: 'False', observedGeneration: 2 });
+  expect(ready()?.message).toMatch(/^spec\.ury: /);
+  const of = (type: string) => current()?.status?.conditions.find((one) => one.type === type)?.status;
+  expect([of('Accepted'), of('Stalled'), of('Serving')]).toEqual(['False', 'True', 'True']);
+  expect(await driver.observe(key)).toEqual(before);
 });
 
 it('removes everything of a resource that is gone', async () => {

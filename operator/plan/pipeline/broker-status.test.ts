@@ -64,6 +64,30 @@ const cases: Record<string, Case> = {
     ready: runs,
     also: 'neither',
   },
+  'it takes no messages for now': {
+    broker: {
+      kind: 'rabbitmq',
+      version: '4.3.0',
+      settings: 'Policies',
+      blocked: { code: 'BrokerFull', message: 'the broker takes no messages: low on disk' },
+    },
+    connected: 'True BrokerFull: the broker takes no messages: low on disk. ',
+    topology: 'True Declared: Queues and bindings are as they should be. Policies hold',
+    ready: runs,
+    also: 'neither',
+  },
+  'an exchange was gone': {
+    broker: {
+      kind: 'rabbitmq',
+      version: '4.3.0',
+      mended: { at: '2030-01-01T12:00:00.000Z', what: ['exchange levada.retry', 'queue levada.delay.1000'] },
+    },
+    connected: 'True Connected: ',
+    topology:
+      'True Declared: Queues and bindings are as they should be. At 2030-01-01T12:00:00.000Z there was no exchange levada.retry, no queue levada.delay.1000: made anew, and what came meanwhile may be lost.',
+    ready: runs,
+    also: 'neither',
+  },
   'it cannot be reached': {
     broker: { kind: 'rabbitmq', connection: away },
     connected: 'False BrokerUnavailable: connect ECONNREFUSED. ',
