@@ -70,8 +70,8 @@ export class Elector {
     const { retryMs, random } = this.#options;
     while (!this.#ended.signal.aborted) {
       if (await this.#try()) return true;
-      // Jitter keeps those who wait from trying at the same moment.
-      await this.#pause(retryMs * (0.8 + 0.4 * random()));
+      // Jitter keeps those who wait from trying at the same moment; whoever leads renews less often than they look.
+      await this.#pause(retryMs * (0.75 + 0.2 * random()));
     }
     return false;
   }
