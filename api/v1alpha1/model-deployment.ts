@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { modelUriPattern } from '../contract/model-uri.ts';
 import { apiVersion, dnsLabel, limits } from '../contract/names.ts';
 import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
@@ -6,7 +7,7 @@ import { atomicList, celRules, listMap, member, members, type Rule, show } from 
 import { atMost, conditions, objectMeta, text } from './common.ts';
 
 // No %00, no encoded slash, nothing beyond ASCII encoded: every tool decodes what is left in the same way.
-const fileUri = text(1024).regex(/^file:\/\/\/([^?#%]|%(0[1-9A-Fa-f]|2[0-9A-Ea-e]|[13-7][0-9A-Fa-f]))+$/);
+const modelUri = text(1024).regex(modelUriPattern);
 const versionName = z.string().min(1).max(limits.versionName).regex(dnsLabel);
 
 const versionRules: readonly Rule[] = [
@@ -20,8 +21,8 @@ const versionRules: readonly Rule[] = [
 const version = z
   .strictObject({
     name: versionName.describe('Name of the version. With the name of the resource it names a Service.'),
-    uri: fileUri.describe(
-      'Where the model is: `file:///path`, the path inside the pod, of an ONNX file or of a folder that holds one `model.onnx`.',
+    uri: modelUri.describe(
+      'Where the model is, an ONNX file or a folder that holds one `model.onnx`: `file:///path` inside the pod, or `pvc://claim/path` in a PersistentVolumeClaim, which is mounted read-only.',
     ),
     sha256: z
       .string()
@@ -153,7 +154,9 @@ const spec = z
       .optional()
       .describe('Names of the classes 0, 1, 2 …, for `class_name` of POST /predict.'),
     classNamesFrom: z
-      .strictObject({ uri: fileUri.describe('`file:///path` of a UTF-8 text file with one class name a line.') })
+      .strictObject({
+        uri: modelUri.describe('`file:///path` or `pvc://claim/path` of a UTF-8 text file with one class name a line.'),
+      })
       .optional()
       .describe('The class names, from a file beside the model. At most one of `classNames` and this.'),
     batching: batching.prefault({}),
@@ -170,7 +173,7 @@ const versionStatus = z
     name: versionName.describe('Name of the version in `spec.versions`.'),
     resolved: z
       .strictObject({
-        uri: fileUri.describe('The URI that was resolved.'),
+        uri: modelUri.describe('The URI that was resolved.'),
         digest: z.string().max(80).describe('Digest of the artifact, `sha256:<hex>`. Another artifact is refused.'),
       })
       .optional()

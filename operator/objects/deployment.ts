@@ -1,4 +1,5 @@
 import { drainTimeoutMs } from '../../api/contract/model-server.ts';
+import { claimMount } from '../../api/contract/model-uri.ts';
 import { containerPorts } from '../../api/contract/names.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
@@ -43,8 +44,15 @@ const podSpec = (unit: ModelVersionUnit, configMap: string, image: string): obje
   volumes: [
     { name: 'config', configMap: { name: configMap } },
     { name: 'tmp', emptyDir: {} },
+    // A model is only read: many pods may share what many nodes can mount.
+    ...(unit.claims ?? []).map((claimName, index) => ({
+      name: claimVolume(index),
+      persistentVolumeClaim: { claimName, readOnly: true },
+    })),
   ],
 });
+
+const claimVolume = (index: number): string => `claim-${index}`;
 
 const container = (unit: ModelVersionUnit, image: string): object => ({
   name: 'model-server',
@@ -64,6 +72,11 @@ const container = (unit: ModelVersionUnit, image: string): object => ({
   volumeMounts: [
     { name: 'config', mountPath: configFolder, readOnly: true },
     { name: 'tmp', mountPath: '/tmp' },
+    ...(unit.claims ?? []).map((name, index) => ({
+      name: claimVolume(index),
+      mountPath: claimMount(name),
+      readOnly: true,
+    })),
   ],
 });
 

@@ -63,6 +63,13 @@ describe('renderObjects', () => {
       ),
       { namespace: 'shop', uid: '8a7c', labels: { team: 'a' }, annotations: { 'argocd.argoproj.io/tracking-id': 'x' } },
     ],
+    [
+      'claims',
+      planOf(
+        unit('v1', { claims: ['models', 'names'], config: { ...unit().config, path: '/mnt/claims/models/iris/1' } }),
+      ),
+      {},
+    ],
   ])('makes golden/%s.yaml', async (name, plan, metadata) => {
     const text = render(plan, metadata)
       .map((object) => stringify(object, { version: '1.1', aliasDuplicateObjects: false, lineWidth: 0 }))

@@ -15,6 +15,8 @@ export interface ModelVersionUnit {
   readonly version: string;
   readonly replicas: number;
   readonly resources: ModelDeployment['spec']['resources'];
+  /** PersistentVolumeClaims that its files are in. */
+  readonly claims?: readonly string[];
   /** All but `listen`, which each driver knows; paths are those inside the pod. */
   readonly config: Omit<ModelServerConfig, 'listen'>;
 }

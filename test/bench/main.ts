@@ -6,6 +6,7 @@ import { openContext } from './context.ts';
 import { fanout } from './fanout/fanout.ts';
 import { inference } from './inference/inference.ts';
 import { messaging } from './messaging/messaging.ts';
+import { operator } from './operator/operator.ts';
 import { type Options, parseOptions, UsageError, usage } from './options.ts';
 import { killAll } from './process.ts';
 import { commit, machine, store } from './results.ts';
@@ -13,7 +14,7 @@ import { soak } from './soak.ts';
 import { verdictTable } from './table.ts';
 import { missingTools } from './wrk.ts';
 
-const benchmarks = { fanout, inference, messaging, soak } satisfies Record<string, Benchmark>;
+const benchmarks = { fanout, inference, messaging, operator, soak } satisfies Record<string, Benchmark>;
 
 function isBenchmark(name: string): name is keyof typeof benchmarks {
   return Object.hasOwn(benchmarks, name);

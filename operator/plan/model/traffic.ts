@@ -1,3 +1,4 @@
+import { placeOf } from '../../../api/contract/model-uri.ts';
 import { modelService, versionName } from '../../../api/contract/names.ts';
 import { parseDuration } from '../../../api/duration.ts';
 import { type ModelDeployment, type ModelVersion, wantedVersion } from '../../../api/v1alpha1/model-deployment.ts';
@@ -40,6 +41,8 @@ export function planTraffic(resource: ModelDeployment, observed: Observed): Traf
 function versionUnit({ metadata, spec, status }: ModelDeployment, version: ModelVersion): Unit {
   const { classNames, classNamesFrom, batching } = spec;
   const resolved = status?.versions.find(({ name }) => name === version.name)?.resolved;
+  const places = [version.uri, ...(classNamesFrom ? [classNamesFrom.uri] : [])].map(placeOf);
+  const claims = [...new Set(places.flatMap(({ claim }) => claim ?? []))];
   const digest = resolved?.uri === version.uri ? resolved.digest.replace(/^sha256:/, '') : undefined;
   return {
     kind: 'model-version',
@@ -48,21 +51,17 @@ function versionUnit({ metadata, spec, status }: ModelDeployment, version: Model
     version: version.name,
     replicas: spec.replicas,
     resources: spec.resources,
+    ...(claims.length > 0 && { claims }),
     config: {
       kind: 'model-server',
       model: metadata.name,
       version: version.name,
-      path: filePath(version.uri),
+      path: placeOf(version.uri).path,
       ...(version.sha256 && { sha256: version.sha256 }),
       ...(digest && { resolvedSha256: digest }),
       ...(classNames && { classNames }),
-      ...(classNamesFrom && { classNamesPath: filePath(classNamesFrom.uri) }),
+      ...(classNamesFrom && { classNamesPath: placeOf(classNamesFrom.uri).path }),
       batching: { maxBatchSize: batching.maxBatchSize, maxDelayMs: parseDuration(batching.maxDelay) ?? 0 },
     },
   };
-}
-
-/** Path of a `file:///` URI, percent-encoding undone and `..` resolved. The schema lets nothing in that cannot be decoded. */
-function filePath(uri: string): string {
-  return decodeURIComponent(new URL(uri).pathname);
 }

@@ -142,6 +142,8 @@ export function decode(received: Received, queue: string): { message: Message; d
   };
 }
 
+const extensionName = /^[a-z0-9]+$/;
+
 /** The attributes that {@link encode} has written; `undefined`: it was somebody else. */
 function ownAttributes(headers: Record<string, unknown>): Attributes | undefined {
   if (headers['cloudEvents:specversion'] !== '1.0') return undefined;
@@ -152,12 +154,13 @@ function ownAttributes(headers: Record<string, unknown>): Attributes | undefined
     if (!name.startsWith(eventPrefix) || name === 'cloudEvents:specversion') continue;
     const value = headers[name];
     if (typeof value !== 'string') return undefined;
-    // With more of them it could not even become a dead letter: it is data.
-    room -= headerBytes + Buffer.byteLength(name) + atMostBytes(value);
-    if (room < 0) return undefined;
     const attribute = name.slice(eventPrefix.length);
+    // With more of them it could not even become a dead letter: it is data.
+    room -= headerBytes + name.length + atMostBytes(value);
+    if (room < 0) return undefined;
     if ((core as readonly string[]).includes(attribute)) found[attribute as (typeof core)[number]] = value;
-    else extensions[attribute] = value;
+    else if (extensionName.test(attribute)) extensions[attribute] = value;
+    else return undefined;
   }
   const { id, source, type, ...rest } = found;
   if (!id || !source || !type) return undefined;

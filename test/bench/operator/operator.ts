@@ -1,0 +1,296 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { KubeConfig } from '@kubernetes/client-node';
+import { parse } from 'yaml';
+import { type ControlPlane, missingControlPlane, startControlPlane } from '../../../hack/cluster.ts';
+import { modelDeployments } from '../../../operator/drivers/kubernetes/types.ts';
+import { KubeClient } from '../../../operator/engine/client.ts';
+import { leases } from '../../../operator/engine/elector.ts';
+import { pathOf, type StoredObject } from '../../../operator/engine/objects.ts';
+import { type Bar, judge } from '../bars.ts';
+import type { Benchmark } from '../benchmark.ts';
+import { type Options, UsageError } from '../options.ts';
+import { loadCore, runClient } from '../process.ts';
+import { type Spread, spread } from '../statistics.ts';
+import { figure, markdownTable } from '../table.ts';
+import { OperatorProcess } from './process.ts';
+
+const root = join(import.meta.dirname, '../../..');
+const home = 'levada-bench';
+const lease = `${home}/levada`;
+/** Of the operator, and so of the loader. */
+const workers = 16;
+
+interface Round {
+  readonly resources: number;
+  readonly loader: { readonly writes: number; readonly ms: number };
+  readonly operator: { readonly writes: number; readonly ms: number; readonly cpuMs: number };
+}
+
+interface Results {
+  rounds: Round[];
+  rssMiB: number;
+  converged?: { readonly seconds: number; readonly writes: number; readonly cpuPercent: number };
+  resync?: { readonly resources: number; readonly ms: number };
+  /** Milliseconds from the signal until another process leads. */
+  failOver: { term: number[]; kill: number[] };
+}
+
+const exactly = (value: number): Spread => ({ median: value, min: value, max: value });
+const each = (rounds: readonly Round[], value: (round: Round) => number) =>
+  rounds.length === 0 ? undefined : spread(rounds.map(value));
+
+const bars: readonly Bar<Results>[] = [
+  {
+    name: 'time of the operator ÷ time of a bare loader of the same writes',
+    unit: '×',
+    better: 'lower',
+    goal: 1.6,
+    figure: ({ rounds }) => each(rounds, ({ operator, loader }) => operator.ms / loader.ms),
+  },
+  {
+    name: 'writes of the operator ÷ writes of the loader',
+    unit: '×',
+    better: 'lower',
+    goal: 1,
+    figure: ({ rounds }) => each(rounds, ({ operator, loader }) => operator.writes / loader.writes),
+  },
+  {
+    name: 'resident memory, MiB',
+    unit: '',
+    better: 'lower',
+    goal: 256,
+    figure: ({ rssMiB }) => exactly(rssMiB),
+  },
+  {
+    name: 'converged: writes but for the Lease',
+    unit: '',
+    better: 'lower',
+    goal: 0,
+    fatal: 0,
+    figure: ({ converged }) => converged && exactly(converged.writes),
+  },
+  {
+    name: 'converged: CPU, % of a core',
+    unit: '',
+    better: 'lower',
+    goal: 1,
+    figure: ({ converged }) => converged && exactly(converged.cpuPercent),
+  },
+  {
+    name: 'cold resync of 5,000 resources',
+    unit: 'ms',
+    better: 'lower',
+    goal: 10_000,
+    figure: ({ resync }) => resync && exactly(resync.ms),
+  },
+  {
+    name: 'fail-over on SIGTERM',
+    unit: 'ms',
+    better: 'lower',
+    goal: 2_000,
+    figure: ({ failOver: { term } }) => (term.length === 0 ? undefined : spread(term)),
+  },
+  {
+    name: 'fail-over on SIGKILL',
+    unit: 'ms',
+    better: 'lower',
+    goal: 20_000,
+    figure: ({ failOver: { kill } }) => (kill.length === 0 ? undefined : spread(kill)),
+  },
+];
+
+async function inParallel(count: number, work: (index: number) => Promise<unknown>): Promise<void> {
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: 32 }, async () => {
+      while (next < count) await work(next++);
+    }),
+  );
+}
+
+class Bench {
+  readonly #plane: ControlPlane;
+  readonly #client: KubeClient;
+  readonly #options: Options;
+  readonly results: Results = { rounds: [], rssMiB: 0, failOver: { term: [], kill: [] } };
+  readonly #namespaces: string[] = [];
+
+  constructor(plane: ControlPlane, options: Options) {
+    this.#plane = plane;
+    this.#options = options;
+    const config = new KubeConfig();
+    config.loadFromFile(plane.kubeconfig);
+    this.#client = new KubeClient(config);
+  }
+
+  async prepare(): Promise<void> {
+    const text = await readFile(join(root, 'crds/levada.dev_modeldeployments.yaml'), 'utf8');
+    const path = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+    await this.#client.call({ method: 'POST', path, body: parse(text) });
+    await this.#namespace(home);
+    const { apiVersion, kind } = leases;
+    const body = { apiVersion, kind, metadata: { name: 'levada', namespace: home } };
+    await this.#client.call({ method: 'POST', path: pathOf(leases, { namespace: home }), body });
+    for (;;) {
+      const isServed = await this.#client.call({ method: 'GET', path: pathOf(modelDeployments) }).then(
+        () => true,
+        () => false,
+      );
+      if (isServed) return;
+      await sleep(100);
+    }
+  }
+
+  /** The same resources for both, in turn: whoever is first has the smaller database. */
+  async measureWrites(count: number): Promise<void> {
+    for (let round = 0; round < this.#options.rounds; round++) {
+      const names = [`loader-${round}`, `operator-${round}`];
+      for (const name of names) await this.#resources(name, count);
+      const order = round % 2 === 0 ? names : names.toReversed();
+      const samples: Record<string, unknown> = {};
+      for (const name of order) {
+        samples[name] = name.startsWith('loader') ? await this.#load(name) : await this.#operate([name], name);
+      }
+      const loader = samples[`loader-${round}`] as Round['loader'];
+      const operator = samples[`operator-${round}`] as Round['operator'];
+      this.results.rounds.push({ resources: count, loader, operator });
+      const [a, b] = [operator, loader].map(({ ms }) => figure(ms / 1000));
+      console.error(`round ${round + 1}/${this.#options.rounds}  operator ${a} s, loader ${b} s`);
+    }
+  }
+
+  async measureRest(count: number, idleSeconds: number): Promise<void> {
+    const missing = count - this.#namespaces.length * (this.results.rounds[0]?.resources ?? 0);
+    if (missing > 0) await this.#resources('rest', missing);
+    const all = [...this.#namespaces, ...(missing > 0 ? ['rest'] : [])];
+    const first = await OperatorProcess.start(this.#plane.kubeconfig, lease, all);
+    await first.until('it is idle', ({ leads, isIdle, reconciles }) => leads && isIdle && reconciles >= count);
+    await sleep(2_000);
+    await this.#converged(first, idleSeconds);
+    await first.stop();
+    const again = await OperatorProcess.start(this.#plane.kubeconfig, lease, all);
+    const began = await again.until('it leads', ({ leads }) => leads);
+    const ended = await again.until('all were looked at', ({ reconciles }) => reconciles >= count);
+    this.results.resync = { resources: count, ms: ended - began };
+    this.results.rssMiB = Math.max(this.results.rssMiB, again.usage.rssBytes / 2 ** 20);
+    await this.#failOver(again, all);
+  }
+
+  async close(): Promise<void> {
+    await this.#client.close();
+  }
+
+  async #converged(operator: OperatorProcess, seconds: number): Promise<void> {
+    const before = { figures: await operator.figures(), usage: operator.usage };
+    await sleep(seconds * 1_000);
+    const after = { figures: await operator.figures(), usage: operator.usage };
+    this.results.converged = {
+      seconds,
+      writes: (after.figures?.writes ?? Number.NaN) - (before.figures?.writes ?? 0),
+      cpuPercent: (after.usage.cpuMicros - before.usage.cpuMicros) / seconds / 1e4,
+    };
+  }
+
+  async #failOver(first: OperatorProcess, namespaces: readonly string[]): Promise<void> {
+    let leader = first;
+    const times = this.#options.quick ? 1 : 3;
+    for (const signal of ['term', 'kill'] as const) {
+      for (let i = 0; i < times; i++) {
+        const next = await OperatorProcess.start(this.#plane.kubeconfig, lease, namespaces);
+        await next.until('it answers', () => true);
+        await sleep(4_000); // it has its copies, and looks for the Lease
+        const asked = performance.now();
+        const ended = signal === 'term' ? leader.stop() : leader.kill();
+        const at = await next.until('it leads', ({ leads }) => leads);
+        await ended;
+        this.results.failOver[signal].push(at - asked);
+        leader = next;
+      }
+    }
+    await leader.stop();
+  }
+
+  async #load(namespace: string): Promise<Round['loader']> {
+    const args = [join(import.meta.dirname, 'loader.ts'), this.#plane.kubeconfig, namespace, String(workers)];
+    const launch = { command: process.execPath, args };
+    return (await runClient(launch, { core: loadCore, timeoutMs: 600_000 })) as Round['loader'];
+  }
+
+  async #operate(namespaces: readonly string[], name: string): Promise<Round['operator']> {
+    this.#namespaces.push(name);
+    const operator = await OperatorProcess.start(this.#plane.kubeconfig, lease, namespaces);
+    const began = await operator.until('it leads', ({ leads }) => leads);
+    const before = operator.usage;
+    const count = this.#options.quick ? 50 : 1_000;
+    const ended = await operator.until('all is written', ({ isIdle, reconciles }) => isIdle && reconciles >= count);
+    const after = operator.usage;
+    const { writes = Number.NaN } = (await operator.figures()) ?? {};
+    this.results.rssMiB = Math.max(this.results.rssMiB, after.rssBytes / 2 ** 20);
+    await operator.stop();
+    return { writes, ms: ended - began, cpuMs: (after.cpuMicros - before.cpuMicros) / 1_000 };
+  }
+
+  async #resources(namespace: string, count: number): Promise<void> {
+    await this.#namespace(namespace);
+    const spec = { versions: [{ name: 'v1', uri: 'file:///models/1' }] };
+    await inParallel(count, (index) => {
+      const object = { metadata: { namespace, name: `model-${index}` }, spec } as StoredObject;
+      return this.#client.apply(modelDeployments, object, { fieldManager: 'kubectl' });
+    });
+  }
+
+  async #namespace(name: string): Promise<void> {
+    const body = { apiVersion: 'v1', kind: 'Namespace', metadata: { name } };
+    await this.#client.call({ method: 'POST', path: '/api/v1/namespaces', body });
+  }
+}
+
+function tableOf({ rounds, rssMiB, converged, resync, failOver }: Results): string {
+  const seconds = (values: readonly number[]) => values.map((value) => figure(value / 1_000)).join(', ');
+  const rows = [
+    ...rounds.map(({ resources, operator, loader }, i) => [
+      `round ${i + 1}: ${resources} resources`,
+      `operator ${seconds([operator.ms])} s, loader ${seconds([loader.ms])} s`,
+      `${figure(operator.writes / resources)} and ${figure(loader.writes / resources)} writes a resource, ` +
+        `${figure(operator.cpuMs / 1_000 / resources)} CPU-seconds a resource`,
+    ]),
+    ['resident memory', `${figure(rssMiB)} MiB`, 'the largest seen'],
+    ...(converged
+      ? [
+          [
+            `converged, ${converged.seconds} s`,
+            `${converged.writes} writes`,
+            `${figure(converged.cpuPercent)} % of a core`,
+          ],
+        ]
+      : []),
+    ...(resync
+      ? [[`cold resync of ${resync.resources}`, `${seconds([resync.ms])} s`, 'from leading to the last look']]
+      : []),
+    ['fail-over', `SIGTERM ${seconds(failOver.term)} s`, `SIGKILL ${seconds(failOver.kill)} s`],
+  ];
+  return `### Operator\n\n${markdownTable(['', '', ''], rows)}`;
+}
+
+export const operator: Benchmark = {
+  summary: 'ModelDeployments on a real API server: writes, memory, rest, resync and fail-over of the operator',
+  async run(_, options) {
+    const missing = await missingControlPlane();
+    if (missing !== undefined) throw new UsageError(missing);
+    const plane = await startControlPlane();
+    try {
+      const bench = new Bench(plane, options);
+      await bench.prepare();
+      await bench.measureWrites(options.quick ? 50 : 1_000);
+      await bench.measureRest(options.quick ? 200 : 5_000, options.quick ? 5 : Math.min(options.minutes, 10) * 60);
+      await bench.close();
+      const { results } = bench;
+      const tables = [tableOf(results)];
+      return { results, tables, verdicts: judge(bars, results), problems: [], doubts: [] };
+    } finally {
+      await plane.remove();
+    }
+  },
+};

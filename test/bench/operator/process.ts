@@ -1,0 +1,86 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { freePorts } from '../../../hack/free-ports.ts';
+import { loadCore, type StartedProcess, start } from '../process.ts';
+import { usage } from '../procfs.ts';
+
+const root = join(import.meta.dirname, '../../..');
+
+export interface Figures {
+  readonly leads: boolean;
+  /** Requests that change something; renewals of the Lease, which are the only PUTs, apart. */
+  readonly writes: number;
+  readonly reconciles: number;
+  /** Nothing waits and nothing is under way. */
+  readonly isIdle: boolean;
+}
+
+/** An operator in a process of its own, watched through its metrics. */
+export class OperatorProcess {
+  readonly #started: StartedProcess;
+  readonly #url: string;
+
+  /** @param namespaces that it looks after */
+  static async start(kubeconfig: string, lease: string, namespaces: readonly string[]): Promise<OperatorProcess> {
+    const [port = 0] = await freePorts(['127.0.0.1']);
+    const flags = ['--image', 'levada:bench', '--lease', lease, '--health', `127.0.0.1:${port}`];
+    const args = ['operator/main.ts', ...flags, ...namespaces.flatMap((name) => ['--namespace', name])];
+    const folder = mkdtempSync(join(tmpdir(), 'levada-bench-operator-'));
+    const started = start(
+      {
+        command: process.execPath,
+        args: args.map((arg, i) => (i === 0 ? join(root, arg) : arg)),
+        env: { KUBECONFIG: kubeconfig },
+      },
+      { logPath: join(folder, 'log'), core: loadCore },
+    );
+    return new OperatorProcess(started, `http://127.0.0.1:${port}`);
+  }
+
+  private constructor(started: StartedProcess, url: string) {
+    this.#started = started;
+    this.#url = url;
+  }
+
+  get usage(): ReturnType<typeof usage> {
+    return usage(this.#started.pid);
+  }
+
+  /** `undefined`: it does not answer yet. */
+  async figures(): Promise<Figures | undefined> {
+    const text = await fetch(`${this.#url}/metrics`).then(
+      (response) => response.text(),
+      () => undefined,
+    );
+    if (text === undefined) return undefined;
+    const sum = (pattern: RegExp) => [...text.matchAll(pattern)].reduce((total, [, value]) => total + Number(value), 0);
+    return {
+      leads: /^leader_election_master_status\{.*\} 1$/m.test(text),
+      writes: sum(/^rest_client_requests_total\{method="(?:PATCH|POST|DELETE)",.*\} (\d+)$/gm),
+      reconciles: sum(/^controller_runtime_reconcile_total\{.*\} (\d+)$/gm),
+      isIdle: sum(/^workqueue_depth\{.*\} (\d+)$/gm) + sum(/^controller_runtime_active_workers\{.*\} (\d+)$/gm) === 0,
+    };
+  }
+
+  /** Resolves with monotonic milliseconds when `check` is true of it. */
+  async until(what: string, check: (figures: Figures) => boolean, timeoutMs = 300_000): Promise<number> {
+    const deadline = performance.now() + timeoutMs;
+    while (performance.now() < deadline) {
+      if (this.#started.exited()) throw new Error(`the operator ended:\n${this.#started.log()}`);
+      const figures = await this.figures();
+      if (figures && check(figures)) return performance.now();
+      await sleep(20);
+    }
+    throw new Error(`not within ${timeoutMs} ms: ${what}\n${this.#started.log()}`);
+  }
+
+  kill(): void {
+    process.kill(this.#started.pid, 'SIGKILL');
+  }
+
+  stop(): Promise<void> {
+    return this.#started.stop();
+  }
+}
