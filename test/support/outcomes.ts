@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { freePort } from '../../operator/drivers/local/ports.ts';
+import { type BoundSocket, bindSocket } from '../../operator/drivers/local/sockets.ts';
 import type { DeadLetter } from '../../runtime/pipeline/dead-letters.ts';
 import { Shop } from './shop-up.ts';
 import { root } from './up.ts';
@@ -41,12 +41,14 @@ type Spec = { sources: object[]; steps: Array<Record<string, unknown>>; events: 
 export class OutcomeShop implements AsyncDisposable {
   readonly shop: Shop;
   readonly #sink: ChildProcess;
+  readonly #closed: BoundSocket;
   readonly #resource: { spec: Spec };
   readonly #rest: string;
 
-  private constructor(shop: Shop, sink: ChildProcess, resource: { spec: Spec }, rest: string) {
+  private constructor(shop: Shop, sink: ChildProcess, closed: BoundSocket, resource: { spec: Spec }, rest: string) {
     this.shop = shop;
     this.#sink = sink;
+    this.#closed = closed;
     this.#resource = resource;
     this.#rest = rest;
   }
@@ -58,6 +60,8 @@ export class OutcomeShop implements AsyncDisposable {
     env: Readonly<Record<string, string>> = {},
   ): Promise<OutcomeShop> {
     let sink: ChildProcess | undefined;
+    // Bound and never listened on: nobody answers there, and nobody else gets that port meanwhile.
+    const closed = bindSocket('closed', 0);
     let resource = {} as { spec: Spec };
     let rest = '';
     const shop = await Shop.start(async (workspace) => {
@@ -72,7 +76,7 @@ export class OutcomeShop implements AsyncDisposable {
       Object.assign(local.services['inventory']!, { env: { INVENTORY_LEDGER: workspace.path('inventory.jsonl') } });
       const hosts = {
         sink: `http://127.0.0.1:${String(port).trim()}`,
-        closed: `http://127.0.0.1:${await freePort()}`,
+        closed: `http://127.0.0.1:${closed.port}`,
       };
       await workspace.write('shop/levada.local.yaml', { ...local, hosts });
       const [first = '', second = ''] = readFileSync(workspace.path('shop/shop.yaml'), 'utf8').split('---\n');
@@ -89,7 +93,7 @@ export class OutcomeShop implements AsyncDisposable {
       rest = second + models;
       await workspace.write('shop/shop.yaml', `${stringify(resource)}---\n${rest}`);
     });
-    return new OutcomeShop(shop, sink!, resource, rest);
+    return new OutcomeShop(shop, sink!, closed, resource, rest);
   }
 
   /** Writes the pipeline with a change. */
@@ -143,6 +147,7 @@ export class OutcomeShop implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#sink.kill('SIGKILL');
+    this.#closed.close();
     await this.shop[Symbol.asyncDispose]();
   }
 }
