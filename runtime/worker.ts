@@ -5,8 +5,8 @@
 import { randomBytes } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { FromWorker, NameTable, ToWorker, WorkerState } from '../api/contract/pipeline-worker.ts';
+import type { Placement } from '../api/contract/placement.ts';
 import { messageOf } from '../api/errors.ts';
-import type { Placement } from '../brokers/placement.ts';
 import type { RabbitSettings } from '../brokers/rabbitmq/settings.ts';
 import { startAdmin } from './admin.ts';
 import { systemClock } from './clock.ts';

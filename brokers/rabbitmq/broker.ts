@@ -1,7 +1,7 @@
 import type { Channel } from 'amqplib';
 import type { Binding, BrokerState, QueueSpec, Topology } from '../../api/contract/pipeline.ts';
+import type { Placement } from '../../api/contract/placement.ts';
 import { errorCodeOf, type LevadaError } from '../../api/errors.ts';
-import type { Placement } from '../placement.ts';
 import { declare, declareCommon } from './declare.ts';
 import { has, type Known, nothing, placementOf, together, workQueueName } from './known.ts';
 import { type Link, type Links, notTaken } from './link.ts';

@@ -1,5 +1,5 @@
 import type { Binding, Topology } from '../../api/contract/pipeline.ts';
-import type { PlacedSource, Placement } from '../placement.ts';
+import type { PlacedSource, Placement } from '../../api/contract/placement.ts';
 import { deadQueueName, workQueue } from './names.ts';
 import type { PipelineRecord, RecordedQueue } from './record.ts';
 

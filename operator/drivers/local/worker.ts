@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { FromWorker, ToWorker, WorkerCounts, WorkerState } from '../../../api/contract/pipeline-worker.ts';
-import type { Placement } from '../../../brokers/placement.ts';
+import type { Placement } from '../../../api/contract/placement.ts';
 import type { RabbitSettings } from '../../../brokers/rabbitmq/settings.ts';
 import type { End } from '../../../runtime/pipeline/ends.ts';
 import { eachLine } from './lines.ts';

@@ -1,6 +1,6 @@
 import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import type { PlacedSource } from '../../../api/contract/placement.ts';
 import { errorCodeOf, messageOf } from '../../../api/errors.ts';
-import type { PlacedSource } from '../../../brokers/placement.ts';
 import type { Link } from '../../../brokers/rabbitmq/link.ts';
 import { Acks } from './acks.ts';
 import { ChannelKeeper } from './keeper.ts';

@@ -1,6 +1,6 @@
 import { maxMessageBytes, type Topology } from '../../../api/contract/pipeline.ts';
+import type { Placement } from '../../../api/contract/placement.ts';
 import { errorCodeOf, LevadaError, messageOf } from '../../../api/errors.ts';
-import type { Placement } from '../../../brokers/placement.ts';
 import type { InHand } from '../../../brokers/rabbitmq/broker.ts';
 import { RabbitBroker } from '../../../brokers/rabbitmq/broker.ts';
 import { Link } from '../../../brokers/rabbitmq/link.ts';
