@@ -34,6 +34,8 @@ export interface PipelineUnitStatus {
   readonly state: 'Loading' | 'Loaded' | 'Failed';
   readonly failure?: { readonly code: string; readonly message: string };
   readonly draining: boolean;
+  /** How often a queue that should be there was not: when it grows, whoever makes the queues looks at once. Absent: never. */
+  readonly missing?: number;
   readonly consumers: Readonly<Record<string, WorkerState>>;
   readonly sources: Readonly<Record<string, SourceState>>;
 }
