@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { containerPorts } from '../../api/contract/names.ts';
+import { errorCodeOf } from '../../api/errors.ts';
 import type { KubeClient } from '../../operator/engine/client.ts';
 import { pathOf, type ResourceType, type StoredObject } from '../../operator/engine/objects.ts';
 import { Reflector } from '../../operator/engine/reflector.ts';
@@ -10,11 +11,24 @@ import { root } from './up.ts';
 
 const pods: ResourceType = { apiVersion: 'v1', kind: 'Pod', plural: 'pods' };
 const configMaps: ResourceType = { apiVersion: 'v1', kind: 'ConfigMap', plural: 'configmaps' };
+const secrets: ResourceType = { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' };
+
+interface Container {
+  readonly name: string;
+  readonly image: string;
+  readonly command?: readonly string[];
+  readonly volumeMounts?: ReadonlyArray<{ readonly name: string; readonly mountPath: string }>;
+}
 
 interface Pod extends StoredObject {
   readonly spec: {
-    readonly containers: ReadonlyArray<{ readonly image: string; readonly command?: readonly string[] }>;
-    readonly volumes?: ReadonlyArray<{ readonly configMap?: { readonly name: string } }>;
+    readonly initContainers?: readonly Container[];
+    readonly containers: readonly Container[];
+    readonly volumes?: ReadonlyArray<{
+      readonly name: string;
+      readonly configMap?: { readonly name: string };
+      readonly secret?: { readonly secretName: string };
+    }>;
   };
 }
 
@@ -33,13 +47,17 @@ const nextAddress = (): string => {
 
 /**
  * In the stead of a kubelet: starts the runtime of each pod as a process of this machine, on a loopback address of its own,
- * with the configuration that its ConfigMap holds, and says in the pod's status what becomes of it. An image whose name
- * begins with `missing` cannot be pulled.
+ * with the configuration that its ConfigMap holds and the Secrets that it mounts, and says in the pod's status what becomes
+ * of it. A pod waits for what it mounts. An image whose name begins with `missing` cannot be pulled; other images beside
+ * the runtime's are not run, and are said to be ready.
  */
 export class StandInKubelet {
   readonly #client: KubeClient;
   readonly #pods: Reflector<Pod>;
   readonly #running = new Map<string, Running>();
+  /** Pods that are being started, and what was said last of those that wait. */
+  readonly #starting = new Set<string>();
+  readonly #waiting = new Map<string, string>();
   readonly #work = new Set<Promise<void>>();
   readonly #timer: NodeJS.Timeout;
   #folder = '';
@@ -56,7 +74,9 @@ export class StandInKubelet {
       if (!now && before) this.#running.get(before.metadata.uid ?? '')?.child.kill('SIGTERM');
     });
     this.#timer = setInterval(() => {
-      for (const pod of this.#pods.values()) this.#do(this.#probe(pod));
+      for (const pod of this.#pods.values()) {
+        this.#do(this.#running.has(pod.metadata.uid ?? '') ? this.#probe(pod) : this.#start(pod));
+      }
     }, 100);
   }
 
@@ -109,27 +129,83 @@ export class StandInKubelet {
     void caught.finally(() => this.#work.delete(caught));
   }
 
+  /** Once at a time for each pod; one that cannot be started yet is tried again. */
   async #start(pod: Pod): Promise<void> {
-    const { namespace = '', uid = '' } = pod.metadata;
-    const [container] = pod.spec.containers;
-    if (!container || this.#running.has(uid)) return;
-    if (container.image.startsWith('missing')) {
-      const waiting = { reason: 'ImagePullBackOff', message: `Back-off pulling image "${container.image}"` };
-      return this.#say(pod, { phase: 'Pending', containerStatuses: [{ ...this.#about(pod), state: { waiting } }] });
+    const { uid = '' } = pod.metadata;
+    if (this.#running.has(uid) || this.#starting.has(uid)) return;
+    this.#starting.add(uid);
+    try {
+      await this.#run(pod);
+    } finally {
+      this.#starting.delete(uid);
     }
-    const name = pod.spec.volumes?.find(({ configMap }) => configMap)?.configMap?.name ?? '';
-    const found = await this.#client.get<StoredObject & { data: Record<string, string> }>(configMaps, {
-      namespace,
-      name,
-    });
-    const address = nextAddress();
-    const config = JSON.parse(found.data['unit.json'] ?? '') as { listen: { host: string } };
+  }
+
+  async #run(pod: Pod): Promise<void> {
+    const { uid = '' } = pod.metadata;
+    const missing = containersOf(pod).find(({ image }) => image.startsWith('missing'));
+    if (missing) {
+      const message = `Back-off pulling image "${missing.image}"`;
+      return this.#wait(pod, { reason: 'ImagePullBackOff', message }, missing);
+    }
+    const container = runtimeOf(pod);
     const file = join(this.#folder, `${uid}.json`);
-    await writeFile(file, JSON.stringify({ ...config, listen: { ...config.listen, host: address } }));
-    const child = spawn(process.execPath, [join(root, 'runtime/main.ts'), '--config', file], { stdio: 'ignore' });
+    const address = nextAddress();
+    if (!container) return;
+    if (!(await this.#mount(pod, container, file, address))) return this.#wait(pod, { reason: 'ContainerCreating' });
+    if (![...this.#pods.values()].some(({ metadata }) => metadata.uid === uid)) return; // it has gone meanwhile
+    const args = (container.command ?? []).slice(1).map((arg) => (arg.endsWith('/unit.json') ? file : arg));
+    const child = spawn(process.execPath, args, { cwd: root, stdio: 'ignore' });
     child.on('error', () => {});
     this.#running.set(uid, { child, address, isReady: false });
     await this.#say(pod, { phase: 'Running', podIP: address, podIPs: [{ ip: address }] });
+  }
+
+  /** Writes the configuration to `file`, and a file for each key of the Secrets. @returns whether all of it is there */
+  async #mount(pod: Pod, { volumeMounts = [] }: Container, file: string, address: string): Promise<boolean> {
+    const { namespace = '', uid = '' } = pod.metadata;
+    const mounted = (pod.spec.volumes ?? []).filter(({ name }) => volumeMounts.some((mount) => mount.name === name));
+    const configMap = mounted.find((volume) => volume.configMap)?.configMap?.name ?? '';
+    const config = JSON.parse((await this.#dataOf(configMaps, namespace, configMap))?.['unit.json'] ?? 'null') as {
+      readonly listen: object;
+      readonly secret?: string;
+    } | null;
+    if (!config) return false;
+    let { secret } = config;
+    for (const volume of mounted) {
+      if (!volume.secret) continue;
+      const data = await this.#dataOf(secrets, namespace, volume.secret.secretName);
+      if (!data) return false;
+      const folder = join(this.#folder, `${uid}-${volume.name}`);
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      for (const [key, value] of Object.entries(data)) await writeFile(join(folder, key), Buffer.from(value, 'base64'));
+      if (volumeMounts.find(({ name }) => name === volume.name)?.mountPath === secret) secret = folder;
+    }
+    const listen = { ...config.listen, host: address };
+    await writeFile(file, JSON.stringify({ ...config, listen, ...(secret !== undefined && { secret }) }));
+    return true;
+  }
+
+  async #dataOf(type: ResourceType, namespace: string, name: string): Promise<Record<string, string> | undefined> {
+    try {
+      const found = await this.#client.get<StoredObject & { data?: Record<string, string> }>(type, { namespace, name });
+      return found.data ?? {};
+    } catch (error) {
+      if (errorCodeOf(error) !== 'ClusterNotFound') throw error;
+      return undefined;
+    }
+  }
+
+  /** Says, once, why a container cannot be started; all others are being made. */
+  async #wait(pod: Pod, reason: { reason: string; message?: string }, culprit = runtimeOf(pod)): Promise<void> {
+    const { uid = '' } = pod.metadata;
+    if (this.#waiting.get(uid) === reason.reason) return;
+    this.#waiting.set(uid, reason.reason);
+    const state = ({ name }: Container) => ({
+      ready: false,
+      state: { waiting: name === culprit?.name ? reason : { reason: 'ContainerCreating' } },
+    });
+    await this.#say(pod, { phase: 'Pending', ...statusesOf(pod, state) });
   }
 
   async #probe(pod: Pod): Promise<void> {
@@ -148,16 +224,12 @@ export class StandInKubelet {
     const status = isReady ? 'True' : 'False';
     const conditions = ['Ready', 'ContainersReady'].map((type) => ({ type, status }));
     const started = { running: { startedAt: new Date().toISOString().replace(/\.\d+Z$/, 'Z') } };
+    const runtime = runtimeOf(pod);
     await this.#say(pod, {
       phase: 'Running',
       conditions: [...conditions, { type: 'PodScheduled', status: 'True' }],
-      containerStatuses: [{ ...this.#about(pod), ready: isReady, state: started }],
+      ...statusesOf(pod, (container) => ({ ready: container === runtime ? isReady : true, state: started })),
     });
-  }
-
-  #about(pod: Pod): object {
-    const image = pod.spec.containers[0]?.image ?? '';
-    return { name: 'model-server', image, imageID: '', ready: false, restartCount: 0 };
   }
 
   async #say({ metadata: { namespace = '', name } }: Pod, status: object): Promise<void> {
@@ -168,4 +240,24 @@ export class StandInKubelet {
       body: { status },
     });
   }
+}
+
+const containersOf = ({ spec }: Pod): Container[] => [...(spec.initContainers ?? []), ...spec.containers];
+
+/** The container that is Levada's. */
+const runtimeOf = ({ spec }: Pod): Container | undefined =>
+  spec.containers.find(({ command }) => command?.[1] === 'runtime/main.ts');
+
+function statusesOf({ spec }: Pod, of: (container: Container) => object): object {
+  const status = (container: Container) => ({
+    name: container.name,
+    image: container.image,
+    imageID: '',
+    restartCount: 0,
+    ...of(container),
+  });
+  return {
+    containerStatuses: spec.containers.map(status),
+    ...(spec.initContainers && { initContainerStatuses: spec.initContainers.map(status) }),
+  };
 }
