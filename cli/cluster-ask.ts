@@ -1,12 +1,17 @@
 import { KubeConfig } from '@kubernetes/client-node';
-import { errorCodeOf, LevadaError, messageOf } from '../api/errors.ts';
+import { errorCodeOf, LevadaError, messageOf, type Problem } from '../api/errors.ts';
 import { show } from '../api/rules.ts';
 import { kinds, type Resource, type ResourceKind } from '../api/v1alpha1/resource.ts';
+import { fieldManager } from '../operator/drivers/kubernetes/driver.ts';
+import { refusedPods } from '../operator/drivers/kubernetes/refused.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../operator/engine/client.ts';
 import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
+import { podTemplateProblems } from '../operator/objects/deployment.ts';
+import { renderObjects } from '../operator/objects/render.ts';
 import type { FileProblem, Loaded } from '../operator/source/load.ts';
 import type { ClusterFlags } from './cluster.ts';
+import { planNew } from './plan.ts';
 import type { LocalResource } from './up/admin.ts';
 
 /** The resources of a namespace. @throws LevadaError Cluster…, KubeconfigInvalid */
@@ -18,29 +23,64 @@ export const clusterResources = (flags: ClusterFlags): Promise<LocalResource[]> 
     return all.flat().map((resource) => ({ resource, services: servicesOf(resource), admin: {} }));
   });
 
+/** What the API server has against resources, and what it could not be asked. */
+export interface Refused {
+  readonly problems: readonly FileProblem[];
+  readonly notes: readonly string[];
+}
+
+type Entry = Loaded['resources'][number];
+
 /**
- * What the API server says against resources, without storing them: its rules, its admission webhooks, and whether what is
- * there already may become so.
+ * What the API server says against resources, without storing them: its rules, its admission webhooks, whether what is there
+ * already may become so, and whether it takes the pods that a `podTemplate` asks for.
  *
  * @throws LevadaError Cluster… where it says nothing
  */
-export const refusedByServer = (flags: ClusterFlags, { resources }: Loaded): Promise<FileProblem[]> =>
+export const refusedByServer = (flags: ClusterFlags, { resources }: Loaded): Promise<Refused> =>
   onCluster(flags, async (client, place) => {
     const problems: FileProblem[] = [];
-    for (const { resource, file, locate } of resources) {
-      const { status: _, ...object } = resource;
-      const { namespace = place } = resource.metadata;
-      const asked = { ...object, metadata: { ...object.metadata, namespace } } as unknown as StoredObject;
-      try {
-        await client.apply(typeOf(resource.kind), asked, { fieldManager: 'levada-validate', dryRun: true });
-      } catch (error) {
-        if (errorCodeOf(error) !== 'ClusterRefused') throw error;
-        const problem = { code: 'ClusterRefused', path: '', message: messageOf(error) } as const;
-        problems.push({ ...problem, file, ...locate(problem) });
-      }
+    const notes: string[] = [];
+    for (const entry of resources) {
+      const { file, locate } = entry;
+      const found = (await refusedResource(client, place, entry)) ?? (await refusedTemplates(client, place, entry));
+      if (typeof found === 'string') notes.push(`note: ${file}: ${found}`);
+      else problems.push(...found.map((problem) => ({ ...problem, file, ...locate(problem) })));
     }
-    return problems;
+    return { problems, notes };
   });
+
+/** @returns `undefined`: it is taken */
+async function refusedResource(client: KubeClient, place: string, { resource }: Entry): Promise<Problem[] | undefined> {
+  const { status: _, ...object } = resource;
+  const { namespace = place } = resource.metadata;
+  const asked = { ...object, metadata: { ...object.metadata, namespace } } as unknown as StoredObject;
+  try {
+    await client.apply(typeOf(resource.kind), asked, { fieldManager: 'levada-validate', dryRun: true });
+    return undefined;
+  } catch (error) {
+    if (errorCodeOf(error) !== 'ClusterRefused') throw error;
+    return [{ code: 'ClusterRefused', path: '', message: messageOf(error) }];
+  }
+}
+
+/** Asked for the operator, so it takes the right to make Deployments. @returns text: why it could not be asked */
+async function refusedTemplates(client: KubeClient, place: string, { resource }: Entry): Promise<Problem[] | string> {
+  if (resource.kind !== 'ModelDeployment') return [];
+  const { namespace = place } = resource.metadata;
+  const placed = { ...resource, metadata: { ...resource.metadata, namespace } };
+  const { units } = planNew(placed);
+  const plan = { units: units.filter(({ podTemplate }) => podTemplate !== undefined), fronts: [] };
+  if (podTemplateProblems(plan.units).length > 0) return []; // said already
+  try {
+    const deployments = renderObjects(placed, plan, { image: 'levada' }).filter(({ kind }) => kind === 'Deployment');
+    const found = await Promise.all(deployments.map((object) => refusedPods(client, object, fieldManager)));
+    return found.flat();
+  } catch (error) {
+    if (errorCodeOf(error) !== 'ClusterForbidden') throw error;
+    return `the API server could not be asked about spec.podTemplate: ${messageOf(error)}`;
+  }
+}
 
 /** @throws LevadaError KubeconfigInvalid, and what `work` throws */
 async function onCluster<T>(

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { kubeconfigOf } from '../hack/cluster.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import type { KubeClient } from '../operator/engine/client.ts';
 import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
@@ -97,6 +98,38 @@ onCluster((cluster) => {
     expect(stdout).toMatch(/spec\.versions.*(immutable|never changes|cannot change)/i);
     const live = await client.get<StoredObject & { spec: object }>(models, { namespace, name: 'iris' });
     expect(live.spec).toMatchObject({ versions: [{ uri: 'file:///models/1' }] });
+  });
+
+  it('levada validate --server asks about the pods of a podTemplate', async () => {
+    const file = join(folder, 'rose.yaml');
+    const text = (spec: object) =>
+      `apiVersion: levada.dev/v1alpha1\nkind: ModelDeployment\nmetadata: { name: rose }\nspec:\n  versions: [{ name: v1, uri: 'file:///models/1' }]\n  podTemplate:\n    spec: ${JSON.stringify(spec)}\n`;
+    await writeFile(file, text({ priorityClassName: 'system-node-critical' }));
+    expect(await run(validateCommand(), file, '--server', ...flags())).toMatchObject({ exitCode: 0, stderr: '' });
+    await writeFile(file, text({ restartPolicy: 'Never' }));
+    const { stdout, exitCode } = await run(validateCommand(), file, '--server', ...flags());
+    expect(exitCode).toBe(1);
+    expect(stdout).toMatch(
+      /rose\.yaml:6:3: .*spec\.podTemplate: .*spec\.template\.spec\.restartPolicy: Unsupported value/,
+    );
+    // Without the right to make Deployments it is a note, and not silence.
+    const kubeconfig = join(folder, 'nobody');
+    await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(cluster, cluster.nobody)), { mode: 0o600 });
+    const rbac = 'rbac.authorization.k8s.io';
+    const role = { apiVersion: `${rbac}/v1`, kind: 'Role', plural: 'roles' };
+    const metadata = { namespace, name: 'applies' };
+    const rules = [{ apiGroups: ['levada.dev'], resources: ['*'], verbs: ['get', 'create', 'patch'] }];
+    await client.apply(role, { metadata, rules } as StoredObject, { fieldManager: 'test' });
+    const subjects = [{ apiGroup: rbac, kind: 'User', name: 'nobody' }];
+    const roleRef = { apiGroup: rbac, kind: 'Role', name: metadata.name };
+    const binding = { metadata, roleRef, subjects } as StoredObject;
+    const bindings = { ...role, kind: 'RoleBinding', plural: 'rolebindings' };
+    await client.apply(bindings, binding, { fieldManager: 'test' });
+    const asked = await run(validateCommand(), file, '--server', '--kubeconfig', kubeconfig, '-n', namespace);
+    expect(asked.exitCode).toBe(0);
+    expect(asked.stderr).toMatch(
+      /could not be asked about spec\.podTemplate: .*cannot (patch|create) resource "deployments"/,
+    );
   });
 
   it('says what is wrong with the flags', async () => {

@@ -1,10 +1,12 @@
 import { Command, Option } from 'commander';
+import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../api/v1alpha1/resource.ts';
+import { podTemplateProblems } from '../operator/objects/deployment.ts';
 import type { KubernetesObject } from '../operator/objects/metadata.ts';
 import { renderObjects } from '../operator/objects/render.ts';
 import { planModel } from '../operator/plan/model/plan.ts';
-import { nothingObserved } from '../operator/plan/units.ts';
-import { type Loaded, loadPaths } from '../operator/source/load.ts';
+import { nothingObserved, type UnitPlan } from '../operator/plan/units.ts';
+import { type FileProblem, type Loaded, loadPaths } from '../operator/source/load.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { exitCodes, print, printJson, printNote, problemLine, summaryOf, toYaml } from './output.ts';
 
@@ -32,7 +34,8 @@ Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on 
     .action(async (paths: string[], options: Options) => {
       const loaded = await loadPaths(paths);
       for (const note of loaded.notes) printNote(note);
-      if (loaded.problems.length > 0) return refuse(loaded.problems);
+      const problems = [...loaded.problems, ...loaded.resources.flatMap(templateProblems)];
+      if (problems.length > 0) return refuse(problems);
       const items = objectsOf(loaded, options.image);
       for (const { resource } of loaded.resources)
         if (resource.kind === 'EventPipeline') printNote(noObjects(resource));
@@ -44,6 +47,12 @@ Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on 
 const noObjects = ({ metadata }: Resource): string =>
   `EventPipeline ${metadata.name}: left out; pipelines run under levada up so far, and make no objects yet`;
 
+/** What is wrong with an overlay, at its place in its file. */
+export function templateProblems({ resource, file, locate }: Loaded['resources'][number]): FileProblem[] {
+  if (resource.kind !== 'ModelDeployment') return [];
+  return podTemplateProblems(planNew(resource).units).map((problem) => ({ ...problem, file, ...locate(problem) }));
+}
+
 /** Nothing goes to stdout: whoever pipes the objects on must not get some of them. */
 function refuse(problems: Loaded['problems']): void {
   for (const entry of problems) printNote(problemLine(entry));
@@ -51,12 +60,14 @@ function refuse(problems: Loaded['problems']): void {
   process.exitCode = exitCodes.no;
 }
 
-/** What a first reconciliation makes, with nothing there yet. */
-function objectsOf({ resources }: Loaded, image: string): KubernetesObject[] {
-  const now = new Date().toISOString(); // goes to the status only, which is not printed
-  return resources.flatMap(({ resource }) =>
-    resource.kind === 'ModelDeployment'
-      ? renderObjects(resource, planModel(resource, nothingObserved, now), { image })
-      : [],
+const objectsOf = ({ resources }: Loaded, image: string): KubernetesObject[] =>
+  resources.flatMap(({ resource }) =>
+    resource.kind === 'ModelDeployment' ? renderObjects(resource, planNew(resource), { image }) : [],
   );
+
+/** What a first reconciliation makes, with nothing there yet. */
+export function planNew(resource: ModelDeployment): UnitPlan {
+  const now = new Date().toISOString(); // goes to the status only, which nobody sees
+  const { status: _, ...wanted } = planModel({ ...resource, status: undefined }, nothingObserved, now);
+  return wanted;
 }

@@ -6,6 +6,7 @@ import { checkPipeline } from '../operator/plan/pipeline/check.ts';
 import { type FileProblem, type Loaded, loadPaths } from '../operator/source/load.ts';
 import { askCluster, type ClusterFlags, isCluster, withClusterFlags } from './cluster.ts';
 import { counted, exitCodes, print, printJson, printNote, problemLine, summaryOf } from './output.ts';
+import { templateProblems } from './plan.ts';
 
 interface Flags extends ClusterFlags {
   readonly output: 'text' | 'json';
@@ -47,8 +48,8 @@ Exit codes: 0 everything is valid, 1 there are problems, 2 wrong usage.`,
 
 /** With what the API server says of what is valid by itself. */
 async function withServer(loaded: Loaded, flags: ClusterFlags): Promise<Loaded> {
-  const refused = await (await askCluster()).refusedByServer(flags, loaded);
-  return { ...loaded, problems: [...loaded.problems, ...refused] };
+  const { problems, notes } = await (await askCluster()).refusedByServer(flags, loaded);
+  return { ...loaded, problems: [...loaded.problems, ...problems], notes: [...loaded.notes, ...notes] };
 }
 
 /**
@@ -67,7 +68,11 @@ function withReferences(loaded: Loaded): Loaded {
   const isMissing = ({ code }: FileProblem) => errors[code].outcome === 'wait';
   return {
     ...loaded,
-    problems: [...loaded.problems, ...found.filter((problem) => !isMissing(problem))],
+    problems: [
+      ...loaded.problems,
+      ...loaded.resources.flatMap(templateProblems),
+      ...found.filter((problem) => !isMissing(problem)),
+    ],
     notes: [...loaded.notes, ...found.filter(isMissing).map((problem) => `note: ${problemLine(problem)}`)],
   };
 }

@@ -86,12 +86,16 @@ onCluster(() => {
     await plane.remove();
   });
 
-  const apply = (name: string, paths: readonly string[], serve = `v${paths.length}`) =>
+  const apply = (name: string, paths: readonly string[], spec: object = {}) =>
     admin.apply<Live>(
       modelDeployments,
       {
         metadata: { namespace, name },
-        spec: { versions: paths.map((path, i) => ({ name: `v${i + 1}`, uri: uriOf(path) })), serve },
+        spec: {
+          versions: paths.map((path, i) => ({ name: `v${i + 1}`, uri: uriOf(path) })),
+          serve: `v${paths.length}`,
+          ...spec,
+        },
       } as unknown as StoredObject,
       { fieldManager: 'kubectl' },
     );
@@ -199,6 +203,51 @@ onCluster(() => {
     expect(live.status?.stableVersion).toBe('v1');
     await until('an event says so', async () => (await events('bad')).includes('Warning ModelInvalid'));
     await remove('bad');
+  });
+
+  it('lays a podTemplate over its pods; what the API server refuses is said, and nothing of it is applied', async () => {
+    await using _ = new Running(clientOf(plane, plane.admin));
+    const template = async () => {
+      const deployment = await admin.get<StoredObject & { spec: { template: { spec: object } } }>(
+        childTypes.Deployment,
+        { namespace, name: 'laid-v1' },
+      );
+      return deployment.spec.template.spec;
+    };
+    const tolerations = [{ key: 'gpu', operator: 'Exists' }];
+    const container = { name: 'model-server', env: [{ name: 'OMP_NUM_THREADS', value: '1' }] };
+    // The API server keeps the null: it takes a field away.
+    const spec = { tolerations, enableServiceLinks: null, containers: [container] };
+    await apply('laid', [irisModel(1)], { podTemplate: { spec }, serviceAccountName: 'default' });
+    await says('laid', 'Ready', 'True Serving');
+    const before = await template();
+    expect(before).toMatchObject({ tolerations, serviceAccountName: 'default', enableServiceLinks: true });
+    expect(before).toMatchObject({ containers: [{ env: container.env, command: expect.arrayContaining(['node']) }] });
+
+    for (const [wrong, said] of [
+      [{ tolerations: [{ key: 'gpu', operator: 'Sometimes' }] }, 'spec.template.spec.tolerations[0].operator'],
+      [{ toleration: [] }, '.spec.template.spec.toleration: field not declared in schema'],
+    ] as const) {
+      await apply('laid', [irisModel(1)], { podTemplate: { spec: wrong }, replicas: 2 });
+      const live = await says('laid', 'Accepted', 'False PodTemplateRefused');
+      expect(condition(live, 'Accepted')?.message).toContain(said);
+      expect(['Ready', 'Stalled', 'Serving'].map((type) => condition(live, type)?.status)).toEqual([
+        'False',
+        'True',
+        'True',
+      ]);
+      expect(await template()).toEqual(before);
+    }
+    const command = [{ name: 'model-server', command: ['sh'] }];
+    await apply('laid', [irisModel(1)], { podTemplate: { spec: { containers: command } } });
+    const live = await says('laid', 'Accepted', 'False PodTemplateProtected');
+    expect(condition(live, 'Accepted')?.message).toMatch(/^spec\.podTemplate\.spec\.containers\[0\]\.command: /);
+    expect(await template()).toEqual(before);
+
+    await apply('laid', [irisModel(1)]);
+    await says('laid', 'Ready', 'True Serving');
+    expect(await template()).not.toHaveProperty('tolerations');
+    await remove('laid');
   });
 
   it('an image that cannot be had is said, and goes away with a better one', async () => {

@@ -104,6 +104,24 @@ it.each([
   expect(ready()).toMatchObject({ status: 'True' });
 });
 
+it('says what only the driver can tell is wrong, applies nothing of it, and does not try again', async () => {
+  const { edit, ready, current, driver } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  const before = await driver.observe(key);
+  driver.check = async () => [problem('PodTemplateRefused', 'spec.podTemplate', { detail: 'no such field' })];
+  edit(iris({ serve: 'v2' }, 2));
+  await until('it is refused', () => ready()?.reason === 'PodTemplateRefused');
+  expect(ready()?.message).toMatch(/^spec\.podTemplate: .*: no such field\. /);
+  const of = (type: string) => current()?.status?.conditions.find((one) => one.type === type)?.status;
+  expect([of('Accepted'), of('Stalled'), of('Serving')]).toEqual(['False', 'True', 'True']);
+  expect(await driver.observe(key)).toEqual(before);
+  delete driver.check;
+  edit(iris({ serve: 'v2' }, 3));
+  await until('v2 serves', () => ready()?.status === 'True');
+  expect(of('Accepted')).toBe('True');
+});
+
 it('what passes by itself is tried again, and not worth a status', async () => {
   const { edit, ready, written, reconcile: look, driver } = control(() => false);
   edit(iris());

@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type ErrorCode, errorCodeOf, errors, messageOf, type Problem } from '../api/errors.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import type { Driver } from './drivers/driver.ts';
+import { podTemplateProblems } from './objects/deployment.ts';
 import { refusedStatus, withFailure } from './plan/failed.ts';
 import type { Neighbours } from './plan/neighbours.ts';
 import { plan } from './plan/plan.ts';
@@ -39,11 +40,15 @@ export async function reconcile(key: string, store: Store, driver: Driver, now: 
     if (!isDeepStrictEqual(status, resource.status)) await store.writeStatus(resource, status);
   };
   // What ran before goes on.
-  if (problems.length > 0) return await write(refusedStatus(resource, problems, time));
+  if (problems.length > 0) return await write(refusedStatus(resource, problems, time, resource.status));
   const observed = await driver.observe(key);
   const neighbours = await store.neighbours(resource);
   const { status, ...wanted } = plan(resource, observed, neighbours, time);
   try {
+    const refused = podTemplateProblems(wanted.units);
+    if (refused.length === 0) refused.push(...((await driver.check?.(key, wanted)) ?? []));
+    // What ran before goes on, and the rest of the status still speaks of that.
+    if (refused.length > 0) return await write(refusedStatus(resource, refused, time, status));
     await driver.apply(key, wanted);
   } catch (error) {
     const code = errorCodeOf(error);

@@ -47,6 +47,11 @@ export const clusterErrors = define({
     message: 'the API server refuses {what}: {detail}',
     remedy: 'Correct the field that is named.',
   },
+  PodTemplateRefused: {
+    outcome: 'terminal',
+    message: 'the API server refuses pods with this template: {detail}',
+    remedy: 'Correct the field that is named. Nothing was applied; what ran before goes on.',
+  },
   ObjectTaken: {
     outcome: 'wait',
     message: 'the {kind} {name} is there already, and {owner} has made it',

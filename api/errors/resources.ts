@@ -86,6 +86,11 @@ export const resourceErrors = define({
     message: 'version {version} was declared with other content ({field} was {was}, now {found})',
     remedy: 'Give the new content a new version name; Git then holds the way back.',
   },
+  PodTemplateProtected: {
+    outcome: 'terminal',
+    message: 'Levada needs its own here: found {found}; allowed: {allowed}',
+    remedy: 'Leave the field out; docs/guides/operator.md says what a podTemplate cannot change.',
+  },
   NotOneMember: {
     outcome: 'terminal',
     message: 'found {found}; allowed: exactly one of {allowed}',

@@ -22,7 +22,7 @@ export const atMost =
   };
 
 /** `name` or `prefix/name`, as keys of labels and annotations are; only annotations may have capitals in the prefix. */
-const metadataKey = (letters: string) =>
+export const metadataKey = (letters: string) =>
   z
     .string()
     .max(317)
@@ -33,7 +33,7 @@ const metadataKey = (letters: string) =>
       ),
     );
 
-const labelValue = z
+export const labelValue = z
   .string()
   .max(63)
   .regex(/^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$/);

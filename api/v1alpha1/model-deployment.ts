@@ -5,6 +5,7 @@ import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, conditions, objectMeta, text } from './common.ts';
+import { podTemplate, podTemplateRules, serviceAccountName } from './pod-template.ts';
 
 // No %00, no encoded slash, nothing beyond ASCII encoded: every tool decodes what is left in the same way.
 const modelUri = text(1024).regex(modelUriPattern);
@@ -129,6 +130,7 @@ const specRules: readonly Rule[] = [
       return [problem('TooManyMembers', path, { found: found.join(' and '), allowed: 'classNames, classNamesFrom' })];
     },
   },
+  ...podTemplateRules,
 ];
 
 const versionNames = (versions: readonly unknown[]): string =>
@@ -162,6 +164,10 @@ const spec = z
     batching: batching.prefault({}),
     replicas: z.int().min(1).max(1000).default(1).describe('Pods of each version that runs.'),
     resources: resources.optional(),
+    serviceAccountName: serviceAccountName
+      .optional()
+      .describe('ServiceAccount of the pods; its token is not mounted. `levada up` does not use it.'),
+    podTemplate: podTemplate.optional(),
   })
   .meta(celRules(specRules))
   .describe('What is wanted.');

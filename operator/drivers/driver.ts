@@ -1,3 +1,4 @@
+import type { Problem } from '../../api/errors.ts';
 import type { Observed, UnitPlan } from '../plan/units.ts';
 
 /** Where units run: processes here, a cluster, or nothing but memory. One conformance suite holds all of them to this. */
@@ -8,6 +9,12 @@ export interface Driver {
    * @throws LevadaError of outcome `retry` when it cannot be found out now
    */
   observe(owner: string): Promise<Observed>;
+  /**
+   * What is wrong with `plan`, where only the place where units run can tell: then none of it is applied. It changes nothing.
+   *
+   * @throws LevadaError when it cannot be found out
+   */
+  check?(owner: string, plan: UnitPlan): Promise<readonly Problem[]>;
   /**
    * Makes what is there match `plan`: starts, changes, removes. Resolves when that is under way, not when units are
    * ready: {@link watch} tells. Applied twice, the second time does nothing.

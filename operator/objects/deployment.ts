@@ -1,11 +1,14 @@
 import { drainTimeoutMs } from '../../api/contract/model-server.ts';
 import { claimMount } from '../../api/contract/model-uri.ts';
 import { containerPorts } from '../../api/contract/names.ts';
+import type { Problem } from '../../api/errors.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
 import { configFile } from './configmap.ts';
 import { selectorOf, unitLabels } from './labels.ts';
 import { type KubernetesObject, metadataOf } from './metadata.ts';
+import { type Fields, overlaid } from './overlay.ts';
+import { overlayProblems } from './overlay-check.ts';
 
 const configFolder = '/etc/levada';
 
@@ -19,6 +22,7 @@ export function deploymentOf(
   configMap: string,
   image: string,
 ): KubernetesObject {
+  const template = templateOf(unit, configMap, image);
   return {
     apiVersion: 'apps/v1',
     kind: 'Deployment',
@@ -28,13 +32,29 @@ export function deploymentOf(
       revisionHistoryLimit: 2, // the way back is `serve`, not `kubectl rollout undo`
       selector: { matchLabels: selectorOf(unit) },
       strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: '25%' } },
-      template: { metadata: { labels: unitLabels(unit) }, spec: podSpec(unit, configMap, image) },
+      template: unit.podTemplate ? overlaid(template, unit.podTemplate) : template,
     },
   };
 }
 
+const templateOf = (unit: ModelVersionUnit, configMap: string, image: string): Fields => ({
+  metadata: { labels: unitLabels(unit) },
+  spec: podSpec(unit, configMap, image),
+});
+
+/** What is wrong with the overlays of units, as far as that can be said without an API server. */
+export function podTemplateProblems(units: readonly ModelVersionUnit[]): Problem[] {
+  const problems = units.flatMap((unit) =>
+    // What the pods read and are made of is not an overlay's to change, whatever it is called.
+    unit.podTemplate ? overlayProblems(templateOf(unit, unit.name, ''), unit.podTemplate) : [],
+  );
+  // Units of one resource mostly have one overlay.
+  return [...new Map(problems.map((one) => [`${one.path} ${one.message}`, one])).values()];
+}
+
 /** A pod that the `restricted` Pod Security Standard admits. */
 const podSpec = (unit: ModelVersionUnit, configMap: string, image: string): object => ({
+  ...(unit.serviceAccountName !== undefined && { serviceAccountName: unit.serviceAccountName }),
   automountServiceAccountToken: false, // pods never call the API server
   enableServiceLinks: false,
   terminationGracePeriodSeconds: drainTimeoutMs / 1000 + killMargin,

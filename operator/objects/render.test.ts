@@ -70,6 +70,32 @@ describe('renderObjects', () => {
       ),
       {},
     ],
+    [
+      'overlay',
+      planOf(
+        unit('v1', {
+          serviceAccountName: 'models',
+          podTemplate: {
+            metadata: { annotations: { 'example.com/scrape': 'yes' } },
+            spec: {
+              nodeSelector: { 'example.com/gpu': 'yes' },
+              tolerations: [{ key: 'gpu', operator: 'Exists' }],
+              containers: [
+                {
+                  name: 'model-server',
+                  image: 'with-models:1',
+                  env: [{ name: 'OMP_NUM_THREADS', value: '2' }],
+                  volumeMounts: [{ name: 'cache', mountPath: '/cache' }],
+                },
+                { name: 'proxy', image: 'proxy:1' },
+              ],
+              volumes: [{ name: 'cache', emptyDir: { sizeLimit: '1Gi' } }],
+            },
+          },
+        }),
+      ),
+      {},
+    ],
   ])('makes golden/%s.yaml', async (name, plan, metadata) => {
     const text = render(plan, metadata)
       .map((object) => stringify(object, { version: '1.1', aliasDuplicateObjects: false, lineWidth: 0 }))

@@ -14,13 +14,22 @@ export function withFailure<S extends ResourceStatus>(resource: Resource, status
   return { ...status, conditions: replaced(status.conditions, conditionsOf(resource, sayFailed(failure), now)) };
 }
 
-/** Of a resource that is stored and cannot be understood: one that was applied with an older CRD, or without its rules. */
-export function refusedStatus(resource: Resource, problems: readonly Problem[], now: string): ResourceStatus {
+/**
+ * Of a resource that is stored and cannot be carried out: one that was applied with an older CRD, or without its rules; one
+ * whose pods nobody takes.
+ *
+ * @param before what is so besides; absent: nothing is known
+ */
+export function refusedStatus(
+  resource: Resource,
+  problems: readonly Problem[],
+  now: string,
+  before: ResourceStatus = emptyStatus(resource),
+): ResourceStatus {
   const [first] = problems;
   const message = problems.map((one) => `${one.path}: ${one.message}`).join('; ');
   const said = sayFailed({ code: first?.code ?? 'InternalError', message: bounded(message) });
   const { generation } = resource.metadata;
-  const before = resource.status ?? emptyStatus(resource);
   const accepted: Said = { ...said.Ready, status: 'False' };
   return {
     ...before,

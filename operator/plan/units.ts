@@ -1,6 +1,7 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
 import type { BrokerState, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { PodTemplate } from '../../api/v1alpha1/pod-template.ts';
 import type { ResourceStatus } from '../../api/v1alpha1/resource.ts';
 
 /** What plan yields, in no orchestrator's terms. `objects/` renders units for Kubernetes, `drivers/local` starts them. */
@@ -15,6 +16,9 @@ export interface ModelVersionUnit {
   readonly version: string;
   readonly replicas: number;
   readonly resources: ModelDeployment['spec']['resources'];
+  readonly serviceAccountName?: string;
+  /** Laid over what a cluster makes of it. */
+  readonly podTemplate?: PodTemplate;
   /** PersistentVolumeClaims that its files are in. */
   readonly claims?: readonly string[];
   /** All but `listen`, which each driver knows; paths are those inside the pod. */

@@ -1,5 +1,5 @@
 import { versionName } from '../../../api/contract/names.ts';
-import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
+import { errorCodeOf, LevadaError, type Problem } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { objectKey, pathOf, type StoredObject } from '../../engine/objects.ts';
@@ -13,6 +13,7 @@ import { isApplied } from './applied.ts';
 import { Copy, type WatchedPlaces } from './copies.ts';
 import { observedOf } from './observe.ts';
 import { PodStatuses } from './pods.ts';
+import { refusedPods } from './refused.ts';
 import {
   type ChildKind,
   childTypes,
@@ -109,6 +110,23 @@ export class KubernetesDriver implements Driver {
     });
   }
 
+  /** Deployments with an overlay, which holds what nobody but the API server can judge: a dry run of each that is to change. */
+  async check(owner: string, plan: UnitPlan): Promise<readonly Problem[]> {
+    const laid = plan.units.filter(({ podTemplate }) => podTemplate !== undefined);
+    const { namespace, name } = placeOf(owner);
+    const resource = this.owners.get(namespace, name);
+    if (!resource || laid.length === 0) return [];
+    const units = new Map(laid.map((unit) => [unit.name, unit]));
+    const problems: Problem[] = [];
+    for (const object of renderObjects(resource, { units: laid, fronts: [] }, { image: this.#image })) {
+      if (object.kind !== 'Deployment') continue;
+      const wanted = noted(object, units);
+      if (this.#isSettled(wanted)) continue;
+      problems.push(...(await refusedPods(this.#client, wanted, fieldManager)));
+    }
+    return problems;
+  }
+
   async apply(owner: string, plan: UnitPlan): Promise<boolean> {
     const { namespace, name } = placeOf(owner);
     const resource = this.owners.get(namespace, name);
@@ -142,10 +160,8 @@ export class KubernetesDriver implements Driver {
     const copy = this.#children[kind];
     const found = copy.get(namespace, name) ?? (await this.#stranger(kind, namespace, name));
     if (found) refuseOthers(owner, kind, found);
-    if (found && isApplied(object, found)) return false;
-    const key = `${kind}/${namespace}/${name}`;
-    const text = `${found?.metadata.resourceVersion} ${JSON.stringify(object)}`;
-    if (found && this.#futile.get(key) === text) return false;
+    if (found && this.#isSettled(object)) return false;
+    const { key, text } = this.#asFutile(object);
     const written = await this.#client.apply<StoredObject>(childTypes[kind], object as StoredObject, { fieldManager });
     await copy.landed(written);
     if (written.metadata.resourceVersion !== found?.metadata.resourceVersion) {
@@ -154,6 +170,22 @@ export class KubernetesDriver implements Driver {
     }
     this.#futile.set(key, text);
     return false;
+  }
+
+  /** Whether applying `object` would change nothing. */
+  #isSettled(object: KubernetesObject): boolean {
+    const found = this.#children[object.kind as ChildKind].get(object.metadata.namespace ?? '', object.metadata.name);
+    if (!found) return false;
+    if (isApplied(object, found)) return true;
+    const { key, text } = this.#asFutile(object);
+    return this.#futile.get(key) === text;
+  }
+
+  #asFutile(object: KubernetesObject): { key: string; text: string } {
+    const { kind, metadata } = object;
+    const found = this.#children[kind as ChildKind].get(metadata.namespace ?? '', metadata.name);
+    const text = `${found?.metadata.resourceVersion} ${JSON.stringify(object)}`;
+    return { key: `${kind}/${metadata.namespace ?? ''}/${metadata.name}`, text };
   }
 
   /** An object of that name that is not in the copy, because it lacks the labels of ours. */

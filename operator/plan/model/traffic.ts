@@ -39,7 +39,7 @@ export function planTraffic(resource: ModelDeployment, observed: Observed): Traf
 }
 
 function versionUnit({ metadata, spec, status }: ModelDeployment, version: ModelVersion): Unit {
-  const { classNames, classNamesFrom, batching } = spec;
+  const { classNames, classNamesFrom, batching, serviceAccountName, podTemplate } = spec;
   const resolved = status?.versions.find(({ name }) => name === version.name)?.resolved;
   const places = [version.uri, ...(classNamesFrom ? [classNamesFrom.uri] : [])].map(placeOf);
   const claims = [...new Set(places.flatMap(({ claim }) => claim ?? []))];
@@ -51,6 +51,8 @@ function versionUnit({ metadata, spec, status }: ModelDeployment, version: Model
     version: version.name,
     replicas: spec.replicas,
     resources: spec.resources,
+    ...(serviceAccountName !== undefined && { serviceAccountName }),
+    ...(podTemplate && { podTemplate }),
     ...(claims.length > 0 && { claims }),
     config: {
       kind: 'model-server',
