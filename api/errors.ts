@@ -69,6 +69,12 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** Code and text of anything that was thrown, for a status. */
+export const failureOf = (error: unknown): { readonly code: ErrorCode; readonly message: string } => ({
+  code: errorCodeOf(error) ?? 'InternalError',
+  message: messageOf(error),
+});
+
 /** One mistake in a resource: a value, so that all of them are reported at once. */
 export interface Problem {
   readonly code: ErrorCode;

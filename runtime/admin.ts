@@ -1,14 +1,20 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
-import type { ModelServerStatus } from '../api/contract/model-server.ts';
 import { messageOf } from '../api/errors.ts';
 
 export interface AdminOptions {
   readonly host: string;
   readonly port: number;
   readonly metrics: { readonly registry: Registry };
-  readonly status: () => ModelServerStatus & { draining: boolean };
+  /** Asked for each request. What it holds is what /status says. */
+  readonly status: () => AdminStatus;
+}
+
+export interface AdminStatus {
+  readonly state: 'Loading' | 'Loaded' | 'Failed';
+  readonly failure?: { readonly code: string; readonly message: string };
+  readonly draining: boolean;
 }
 
 /** The admin port: /metrics for Prometheus, /livez and /readyz for the kubelet, /status for the operator. Resolves with the port. */

@@ -28,5 +28,11 @@ export type FromModelServer =
   | { type: 'listening'; socket: string }
   | { type: 'released'; socket: string };
 
-/** Milliseconds that a model server takes at most to finish what is in hand. */
+/**
+ * Milliseconds that a pod which was ready goes on taking requests after SIGTERM: callers learn only after a moment that it
+ * has been taken out of its Service. Until the end each answer closes its connection.
+ */
+export const lingerMs = 5_000;
+
+/** Milliseconds that a process takes at most after that to finish what is in hand. */
 export const drainTimeoutMs = 30_000;

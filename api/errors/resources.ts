@@ -136,4 +136,10 @@ export const resourceErrors = define({
     message: 'the pipeline {pipeline} is on {found}; allowed: {allowed}, which carries this one',
     remedy: 'Give both the same `spec.broker`, or carry the events over with a `publish` step and a `queue` source.',
   },
+  StoreRequired: {
+    outcome: 'terminal',
+    message: 'the step {found} is to remember what it has handled, and pods have no store that they share yet',
+    remedy:
+      'Remove `idempotency` from the step on a cluster. Its handler gets an `Idempotency-Key` with each event and may drop what it knows.',
+  },
 });

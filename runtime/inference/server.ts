@@ -71,9 +71,14 @@ export class ServingPort {
     this.#closing.delete(server);
   }
 
+  /** Each connection ends with its next answer, so that callers come to another process; new ones are accepted still. */
+  retire(): void {
+    this.#draining = true;
+  }
+
   /** Accepts nothing more, answers what has come, and resolves when all connections are closed. */
   async drain(): Promise<void> {
-    this.#draining = true;
+    this.retire();
     for (const name of [...this.#servers.keys()]) void this.release(name);
     await Promise.all(this.#ends);
   }

@@ -9,6 +9,12 @@ export interface Names {
   service(namespace: string, service: string): string | undefined;
 }
 
+/** In a pod DNS knows every name, but for those of the pod's own containers: `local`, origins by host. */
+export function resolveInPod(url: URL, local: Readonly<Record<string, string>>): URL {
+  const origin = Object.hasOwn(local, url.hostname) ? local[url.hostname] : undefined;
+  return origin === undefined ? url : new URL(`${url.pathname}${url.search}`, origin);
+}
+
 /** `name`, `name.namespace`, `name.namespace.svc`, `name.namespace.svc.cluster.local`. */
 const serviceName = /^([a-z0-9-]+)(?:\.([a-z0-9-]+)(?:\.svc(?:\.cluster\.local)?)?)?$/;
 

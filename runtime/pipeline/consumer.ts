@@ -1,4 +1,4 @@
-import type { ConsumerConfig, QueueState } from '../../api/contract/pipeline.ts';
+import type { ConsumerConfig, Failure, QueueState } from '../../api/contract/pipeline.ts';
 import { errorCodeOf, errorMessage, type LevadaError, messageOf } from '../../api/errors.ts';
 import type { Clock } from '../clock.ts';
 import { type Breaker, halfOpenAt, newBreaker, onFailure, onSuccess, permits, stateOf } from '../delivery/breaker.ts';
@@ -66,10 +66,15 @@ export class Consumer {
     return this.#handler.config;
   }
 
+  /** Why no messages can come now. */
+  get failure(): Failure | undefined {
+    return this.#subscription?.failure;
+  }
+
   get state(): Pick<QueueState, 'breaker' | 'message' | 'inFlight' | 'running'> {
     const breaker = stateOf(this.#breaker, this.#options.clock.now());
-    const failure = this.#subscription?.failure;
-    const message = failure ?? (breaker === 'Closed' ? undefined : this.#why);
+    const { failure } = this;
+    const message = failure?.message ?? (breaker === 'Closed' ? undefined : this.#why);
     return {
       running: !this.#closing && failure === undefined,
       inFlight: this.#inHand,

@@ -2,12 +2,13 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
 import type {
   ConsumerConfig,
+  Failure,
   HttpSourceConfig,
   PipelineParts,
   QueueState,
   SourceState,
 } from '../../api/contract/pipeline.ts';
-import { errorCodeOf, messageOf } from '../../api/errors.ts';
+import { failureOf } from '../../api/errors.ts';
 import { HttpSource } from '../sources/http-source.ts';
 import type { StepEnvironment } from '../steps/step.ts';
 import { Consumer, type ConsumerOptions } from './consumer.ts';
@@ -46,7 +47,12 @@ export class PipelineHost {
 
   constructor(options: HostOptions) {
     this.#options = options;
-    this.metrics = new PipelineMetrics(() => [...this.#seen].map(([pipeline, queues]) => ({ pipeline, queues })));
+    this.metrics = new PipelineMetrics(() =>
+      [...this.#pipelines].map(([pipeline, { consumers }]) => ({
+        pipeline,
+        queues: this.#queuesOf(pipeline, consumers),
+      })),
+    );
   }
 
   /**
@@ -132,11 +138,21 @@ export class PipelineHost {
     return this.#pipelines.get(pipeline)?.consumers.get(step)?.state;
   }
 
+  /** Why a consumer of this process gets no messages now. */
+  failureOf(pipeline: string, step: string): Failure | undefined {
+    return this.#pipelines.get(pipeline)?.consumers.get(step)?.failure;
+  }
+
   /** Of each step, by name. */
   counts(pipeline: string): Record<string, StepCounts> {
     const now = this.#options.clock.now();
     const tallies = this.#pipelines.get(pipeline)?.tallies ?? [];
     return Object.fromEntries([...tallies].map(([step, tally]) => [step, tally.counts(now)]));
+  }
+
+  /** Sources go on, and let each connection end with its next answer: another process takes their place. */
+  retireSources(): void {
+    for (const { sources } of this.#pipelines.values()) for (const { source } of sources.values()) source?.retire();
   }
 
   /** Sources take no more, then steps finish what is in hand. */
@@ -145,6 +161,13 @@ export class PipelineHost {
     await Promise.all(all.map((running) => this.#closeSources(running, () => true)));
     await Promise.all(all.map((running) => this.#closeConsumers(running, () => true)));
     this.#pipelines.clear();
+  }
+
+  /** What is known without asking the broker: of consumers of this process what is so now. */
+  #queuesOf(pipeline: string, consumers: Running['consumers']): Record<string, Partial<QueueState>> {
+    const seen: Readonly<Record<string, QueueState>> = this.#seen.get(pipeline) ?? {};
+    const live = [...consumers].map(([name, { state }]) => [name, { ...seen[name], ...state }] as const);
+    return { ...seen, ...Object.fromEntries(live) };
   }
 
   async #applyConsumer(running: Running, config: ConsumerConfig): Promise<void> {
@@ -204,7 +227,7 @@ export class PipelineHost {
       });
       ready(source);
     } catch (error) {
-      const failure = { code: errorCodeOf(error) ?? 'InternalError', message: messageOf(error) };
+      const failure = failureOf(error);
       running.sources.set(name, { host, state: { ready: false, failure } });
     }
   }

@@ -4,8 +4,8 @@ import type { End } from './ends.ts';
 
 const latencyBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 
-/** What a scrape asks for. */
-type States = () => ReadonlyArray<{ pipeline: string; queues: Readonly<Record<string, QueueState>> }>;
+/** What a scrape asks for, as far as it is known: a process of consumers does not count what waits in queues. */
+type States = () => ReadonlyArray<{ pipeline: string; queues: Readonly<Record<string, Partial<QueueState>>> }>;
 
 /** Metrics of the pipelines of one process, by pipeline and step. */
 export class PipelineMetrics {
@@ -66,7 +66,7 @@ export class PipelineMetrics {
   }
 
   #gauges(states: States): void {
-    const gauge = (name: string, help: string, value: (state: QueueState) => number) =>
+    const gauge = (name: string, help: string, value: (state: Partial<QueueState>) => number | undefined) =>
       new Gauge({
         name,
         help,
@@ -75,7 +75,10 @@ export class PipelineMetrics {
         collect() {
           this.reset();
           for (const { pipeline, queues } of states()) {
-            for (const [step, state] of Object.entries(queues)) this.set({ pipeline, step }, value(state));
+            for (const [step, state] of Object.entries(queues)) {
+              const found = value(state);
+              if (found !== undefined) this.set({ pipeline, step }, found);
+            }
           }
         },
       });

@@ -18,7 +18,9 @@ export interface Shared extends IntakeOptions {
   readonly keys: IdempotencyKeys;
   readonly budget: ByteBudget;
   readonly maxBodyBytes: number;
-  readonly draining: () => boolean;
+  /** Whether connections end with their next answer, and whether requests that begin are refused. */
+  readonly leaving: () => boolean;
+  readonly refusing: () => boolean;
 }
 
 /** How a request was answered. */
@@ -46,7 +48,7 @@ declare module 'fastify' {
 export async function buildApp(config: HttpSourceConfig, shared: Shared): Promise<Handler> {
   const intake = compileIntake(config, shared);
   const answer = (reply: FastifyReply, found: Answer) => {
-    send(reply, found, shared.draining());
+    send(reply, found, shared.leaving());
     const ms = performance.now() - reply.request.startedAt;
     shared.observe({ status: found.status, ms, ...(found.code && { code: found.code }) });
   };
@@ -115,7 +117,7 @@ function checkHeaders(request: FastifyRequest, config: HttpSourceConfig, shared:
     const error = new LevadaError('MethodNotAllowed', { found: show(method), allowed: config.method });
     throw new Refusal(error, { headers: { allow: config.method } });
   }
-  if (shared.draining()) throw new LevadaError('SourceUnavailable', { detail: 'the source is being stopped' });
+  if (shared.refusing()) throw new LevadaError('SourceUnavailable', { detail: 'the source is being stopped' });
   if (raw.headers.host === undefined && raw.httpVersion === '1.1') {
     throw new LevadaError('RequestMalformed', { detail: 'the header host is missing' });
   }

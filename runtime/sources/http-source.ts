@@ -65,6 +65,7 @@ export class HttpSource {
   /** Messages that are being published. */
   #publishing = 0;
   #published: () => void = () => undefined;
+  #retired = false;
   #drained: Promise<void> | undefined;
 
   /**
@@ -118,6 +119,14 @@ export class HttpSource {
     });
     this.#updating = update.catch(() => undefined); // the next one does not depend on it
     return update;
+  }
+
+  /**
+   * Another process takes its place: events are taken as before, and each connection ends with its next answer, so that
+   * clients come to the other one. A {@link drain} that follows refuses none that still comes.
+   */
+  retire(): void {
+    this.#retired = true;
   }
 
   /**
@@ -179,7 +188,8 @@ export class HttpSource {
       keys: new IdempotencyKeys(this.#limits.keys, now),
       budget: new ByteBudget(this.#limits.maxHeldBytes),
       maxBodyBytes: this.#limits.maxBodyBytes,
-      draining: () => this.#drained !== undefined,
+      leaving: () => this.#retired || this.#drained !== undefined,
+      refusing: () => !this.#retired && this.#drained !== undefined,
     };
   }
 

@@ -1,4 +1,4 @@
-import type { Topology } from '../../api/contract/pipeline.ts';
+import type { Failure, Topology } from '../../api/contract/pipeline.ts';
 import type { Message } from '../events/message.ts';
 
 /**
@@ -100,5 +100,5 @@ export interface Consumer {
   /** No further deliveries. Those in hand may still be settled. */
   close(): Promise<void>;
   /** Why nothing can come now; absent: it can. */
-  readonly failure?: string | undefined;
+  readonly failure?: Failure | undefined;
 }

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { ModelServerConfig, ModelServerStatus } from '../../api/contract/model-server.ts';
+import type { PipelineUnitConfig } from '../../api/contract/pipeline-unit.ts';
 import { createMetrics } from '../../runtime/inference/metrics.ts';
 import { defaultTimeouts, type HttpTimeouts, ServingPort } from '../../runtime/inference/server.ts';
 import { ModelService, type ServiceTimeouts } from '../../runtime/inference/service.ts';
@@ -187,7 +188,7 @@ export interface ServerProcess {
 
 /** `node runtime/main.ts` as a cluster starts it, on ports of its own. */
 export async function startProcess(
-  config: ModelServerConfig,
+  config: ModelServerConfig | PipelineUnitConfig,
   ports: { serving: number; admin: number },
   args: readonly string[] = [],
 ): Promise<ServerProcess> {

@@ -91,7 +91,7 @@ it('says what keeps it from consuming, once, and tries again while its channel i
   let refused = 2;
   const use: Use = (what, work) => (refused-- > 0 ? Promise.reject(new Error('not allowed')) : asks(what, work));
   const { subscription, channels, log } = subscribe(() => new FakeChannel(false), use);
-  await until('it is said', () => subscription.failure === 'not allowed');
+  await until('it is said', () => subscription.failure?.message === 'not allowed');
   await until('it consumes', () => channels[0]?.consumed.length === 1, { timeoutMs: 5_000 });
   await until('it is over', () => subscription.failure === undefined);
   expect(channels).toHaveLength(1);

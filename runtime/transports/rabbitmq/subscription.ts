@@ -1,6 +1,7 @@
 import type { ConfirmChannel, ConsumeMessage } from 'amqplib';
+import type { Failure } from '../../../api/contract/pipeline.ts';
 import type { PlacedSource } from '../../../api/contract/placement.ts';
-import { errorCodeOf, messageOf } from '../../../api/errors.ts';
+import { errorCodeOf, failureOf, LevadaError } from '../../../api/errors.ts';
 import type { Link } from '../../../brokers/rabbitmq/link.ts';
 import { Acks } from './acks.ts';
 import { ChannelKeeper } from './keeper.ts';
@@ -54,7 +55,7 @@ export class Subscription {
   #handedOut = 0;
   #closed = false;
   #missing: string | undefined;
-  #failure: string | undefined;
+  #failure: Failure | undefined;
   /** One change of the consumers at a time. */
   #last: Promise<void> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
@@ -80,8 +81,9 @@ export class Subscription {
   }
 
   /** Why nothing can come; `undefined`: it can. */
-  get failure(): string | undefined {
-    return this.#missing === undefined ? this.#failure : `the broker has no queue ${this.#missing}`;
+  get failure(): Failure | undefined {
+    if (this.#missing === undefined) return this.#failure;
+    return failureOf(new LevadaError('QueueNotFound', { found: `queue ${this.#missing}` }));
   }
 
   /** Takes from these from now on. */
@@ -132,7 +134,7 @@ export class Subscription {
     this.#consumers = [];
     this.#waiting = [];
     this.#handedOut = 0;
-    this.#failure = messageOf(error);
+    this.#failure = failureOf(error);
   }
 
   #balance(): void {
@@ -141,8 +143,8 @@ export class Subscription {
 
   /** While the channel is there nobody else begins again: a right that was missing may be given. */
   #failed(error: unknown): void {
-    const failure = messageOf(error);
-    if (failure !== this.#failure) this.#options.log(`${this.#options.what}: ${failure}`);
+    const failure = failureOf(error);
+    if (failure.message !== this.#failure?.message) this.#options.log(`${this.#options.what}: ${failure.message}`);
     if (this.#closed || !this.#keeper.channel) return;
     this.#failure = failure;
     clearTimeout(this.#retry);

@@ -78,6 +78,12 @@ export class RabbitTransport implements Transport {
     });
   }
 
+  /** Why there is no connection that consumes, or none that publishes; `undefined`: there are both. */
+  get failure(): LevadaError | undefined {
+    const away = [this.#link, this.#publishing].find(({ connection }) => !connection);
+    return away && (away.failure ?? new LevadaError('BrokerUnavailable', { detail: 'it has not answered yet' }));
+  }
+
   async apply(topology: Topology): Promise<void> {
     this.#assertOpen();
     this.place(await this.broker.apply(topology));

@@ -204,7 +204,7 @@ onEachRabbit((broker) => {
     const [inHand] = await other.has(1);
     const name = rig.nameOf('a');
     await others.channel.deleteQueue(name);
-    await until('it says so', () => inbox.consumer.failure === `the broker has no queue ${name}`);
+    await until('it says so', () => inbox.consumer.failure?.message === `the broker has no queue ${name}`);
     expect(other.consumer.failure).toBeUndefined();
     await inHand?.settle({ kind: 'done', emits: [] });
     expect(await rig.rabbit.broker.mend(rig.pipeline)).toBe(true);
