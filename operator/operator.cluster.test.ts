@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { errorCodeOf } from '../api/errors.ts';
 import type { Condition } from '../api/v1alpha1/common.ts';
 import { type ControlPlane, kubeconfigOf, startControlPlane } from '../hack/cluster.ts';
 import { clientOf, onCluster } from '../test/support/cluster.ts';
@@ -125,9 +126,11 @@ onCluster(() => {
   /** Names of its children, by kind. */
   async function childrenOf(name: string): Promise<string[]> {
     const lists = Object.values(childTypes).map(async (type) => {
-      const { items } = await admin.call<{ items: StoredObject[] }>({
-        method: 'GET',
-        path: pathOf(type, { namespace }),
+      const path = pathOf(type, { namespace });
+      const { items } = await admin.call<{ items: StoredObject[] }>({ method: 'GET', path }).catch((error: unknown) => {
+        // HTTPRoutes are not everywhere.
+        if (errorCodeOf(error) !== 'ClusterNotFound') throw error;
+        return { items: [] };
       });
       return items
         .filter(({ metadata }) => metadata.ownerReferences?.some((owner) => owner.name === name))
@@ -221,7 +224,8 @@ onCluster(() => {
     await apply('laid', [irisModel(1)], { podTemplate: { spec }, serviceAccountName: 'default' });
     await says('laid', 'Ready', 'True Serving');
     const before = await template();
-    expect(before).toMatchObject({ tolerations, serviceAccountName: 'default', enableServiceLinks: true });
+    expect(before).toMatchObject({ tolerations, serviceAccountName: 'default' });
+    expect(before).not.toHaveProperty('enableServiceLinks');
     expect(before).toMatchObject({ containers: [{ env: container.env, command: expect.arrayContaining(['node']) }] });
 
     for (const [wrong, said] of [
@@ -248,6 +252,100 @@ onCluster(() => {
     await says('laid', 'Ready', 'True Serving');
     expect(await template()).not.toHaveProperty('tolerations');
     await remove('laid');
+  });
+
+  describe('from outside', () => {
+    const routes = childTypes.HTTPRoute;
+    const crds = { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' } as const;
+    const crdType = { ...crds, plural: 'customresourcedefinitions' };
+    const text = { type: 'string' };
+    const list = (properties: object) => ({ type: 'array', items: { type: 'object', properties } });
+    /** The part of the Gateway API that is used, as strict as that is. */
+    const gateway = {
+      ...crds,
+      metadata: {
+        name: 'httproutes.gateway.networking.k8s.io',
+        annotations: { 'api-approved.kubernetes.io': 'https://github.com/kubernetes-sigs/gateway-api/pull/2997' },
+      },
+      spec: {
+        group: 'gateway.networking.k8s.io',
+        scope: 'Namespaced',
+        names: { kind: routes.kind, plural: routes.plural },
+        versions: [
+          {
+            name: 'v1',
+            served: true,
+            storage: true,
+            schema: {
+              openAPIV3Schema: {
+                type: 'object',
+                properties: {
+                  spec: {
+                    type: 'object',
+                    properties: {
+                      parentRefs: list({ name: text, namespace: text, sectionName: text }),
+                      hostnames: { type: 'array', items: text },
+                      rules: list({
+                        matches: list({ path: { type: 'object', properties: { type: text, value: text } } }),
+                        backendRefs: list({
+                          name: text,
+                          port: { type: 'integer' },
+                          weight: { type: 'integer', default: 1 },
+                        }),
+                      }),
+                    },
+                  },
+                },
+              },
+            },
+          },
+        ],
+      },
+    } as const;
+    const crdPath = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${gateway.metadata.name}`;
+    const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['iris.example.com'] };
+
+    it('an Ingress leads to the front while that is asked for', async () => {
+      await using _ = new Running(clientOf(plane, plane.admin));
+      const ingress = { host: 'iris.example.com', className: 'nginx', tlsSecretName: 'iris-tls' };
+      await apply('outside', [irisModel(1)], { expose: { ingress } });
+      await says('outside', 'Ready', 'True Serving');
+      expect(await childrenOf('outside')).toContain('Ingress outside');
+      await apply('outside', [irisModel(1)]);
+      await until('it is gone', async () => !(await childrenOf('outside')).includes('Ingress outside'));
+      await remove('outside');
+    });
+
+    it('where the cluster has no HTTPRoute, that is said and all else is made; with it, it goes on', async () => {
+      await using running = new Running(clientOf(plane, plane.admin));
+      await apply('routed', [irisModel(1)], { expose: { httpRoute } });
+      const live = await says('routed', 'Ready', 'False KindMissing');
+      expect(condition(live, 'Ready')?.message).toContain('no HTTPRoute (gateway.networking.k8s.io/v1)');
+      await says('routed', 'Serving', 'True Serving');
+      expect(running.operator.isReady).toBe(true);
+      expect(running.log.join('\n')).not.toContain('a watch has failed');
+
+      await admin.apply(crdType, gateway as StoredObject, { fieldManager: 'test' });
+      await says('routed', 'Ready', 'True Serving');
+      const route = await admin.get<StoredObject & { spec: object }>(routes, { namespace, name: 'routed' });
+      expect(route.spec).toMatchObject({
+        ...httpRoute,
+        rules: [{ backendRefs: [{ name: 'routed', port: 80, weight: 1 }] }],
+      });
+      // What was deleted by hand is made anew: it is watched.
+      await admin.call({ method: 'DELETE', path: pathOf(routes, { namespace, name: 'routed' }) });
+      await until('it is made anew', async () => {
+        const again = await admin.get(routes, { namespace, name: 'routed' }).catch(() => undefined);
+        return again !== undefined && again.metadata.uid !== route.metadata.uid;
+      });
+
+      await admin.call({ method: 'DELETE', path: crdPath });
+      await says('routed', 'Ready', 'False KindMissing');
+      await until('nothing is watched that is not there', () => running.operator.isReady);
+      await apply('routed', [irisModel(1)]);
+      await says('routed', 'Ready', 'True Serving');
+      await remove('routed');
+    });
   });
 
   it('an image that cannot be had is said, and goes away with a better one', async () => {
@@ -294,6 +392,7 @@ onCluster(() => {
       ['apps', 'deployments', 'create'],
       ['', 'services', 'patch'],
       ['', 'configmaps', 'create'],
+      ['networking.k8s.io', 'ingresses', 'create'],
     ] as const;
 
     it.for(told)('without %s %s %s a condition names it; with it, it goes on', async ([group, resource, verb]) => {
@@ -308,7 +407,7 @@ onCluster(() => {
       await allow(without);
       await using running = new Running(clientOf(plane, plane.nobody));
       const name = `no-${resource}-${verb}`;
-      await apply(name, [irisModel(1)]);
+      await apply(name, [irisModel(1)], { expose: { ingress: { host: 'iris.example.com' } } });
       const live = await says(name, 'Ready', 'False ClusterForbidden');
       expect(condition(live, 'Ready')?.message).toContain(
         `cannot ${verb} resource "${resource}" in API group "${group}"`,

@@ -52,6 +52,12 @@ export const clusterErrors = define({
     message: 'the API server refuses pods with this template: {detail}',
     remedy: 'Correct the field that is named. Nothing was applied; what ran before goes on.',
   },
+  KindMissing: {
+    outcome: 'wait',
+    message: 'the cluster has no {kind} ({found})',
+    remedy:
+      'Install what brings it (for an HTTPRoute: the CRDs of the Gateway API), or ask for something else. Everything else is there.',
+  },
   ObjectTaken: {
     outcome: 'wait',
     message: 'the {kind} {name} is there already, and {owner} has made it',

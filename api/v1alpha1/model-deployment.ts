@@ -5,6 +5,7 @@ import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, conditions, objectMeta, text } from './common.ts';
+import { expose, exposePathRules } from './expose.ts';
 import { podTemplate, podTemplateRules, serviceAccountName } from './pod-template.ts';
 
 // No %00, no encoded slash, nothing beyond ASCII encoded: every tool decodes what is left in the same way.
@@ -168,6 +169,7 @@ const spec = z
       .optional()
       .describe('ServiceAccount of the pods; its token is not mounted. `levada up` does not use it.'),
     podTemplate: podTemplate.optional(),
+    expose: expose.optional(),
   })
   .meta(celRules(specRules))
   .describe('What is wanted.');
@@ -226,6 +228,7 @@ export type ModelVersion = ModelDeployment['spec']['versions'][number];
 export const modelDeploymentRules: ReadonlyArray<{ path: readonly string[]; rules: readonly Rule[] }> = [
   { path: ['spec'], rules: specRules },
   { path: ['spec', 'batching'], rules: [maxDelayRule] },
+  ...exposePathRules('spec'),
 ];
 
 /** What the CRD says beyond its schema. */

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { modelServerConfig } from '../../api/contract/model-server.schema.ts';
 import { apiVersion, limits, versionName } from '../../api/contract/names.ts';
+import type { Expose } from '../../api/v1alpha1/expose.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ModelVersionUnit, UnitPlan } from '../plan/units.ts';
 import { contentHash } from './configmap.ts';
@@ -38,6 +39,12 @@ const planOf = (...units: ModelVersionUnit[]): UnitPlan => ({
   units,
   fronts: [{ service: 'iris', target: units[0]?.name ?? '' }],
 });
+
+/** One version, and what leads to its front. */
+function exposed(expose: Expose): UnitPlan {
+  const { units, fronts } = planOf(unit());
+  return { units, fronts: fronts.map((front) => ({ ...front, expose })) };
+}
 
 const render = (plan: UnitPlan, metadata: object = {}) =>
   // As it is sent: without the types, and without what is undefined.
@@ -94,6 +101,25 @@ describe('renderObjects', () => {
           },
         }),
       ),
+      {},
+    ],
+    [
+      'ingress',
+      exposed({
+        ingress: {
+          host: 'iris.example.com',
+          className: 'nginx',
+          tlsSecretName: 'iris-tls',
+          annotations: { 'cert-manager.io/issuer': 'ours' },
+        },
+      }),
+      { namespace: 'shop', uid: '8a7c' },
+    ],
+    [
+      'http-route',
+      exposed({
+        httpRoute: { parentRefs: [{ name: 'public', namespace: 'edge' }], hostnames: ['iris.example.com'] },
+      }),
       {},
     ],
   ])('makes golden/%s.yaml', async (name, plan, metadata) => {

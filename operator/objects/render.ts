@@ -3,12 +3,14 @@ import type { Front, UnitPlan } from '../plan/units.ts';
 import { configMapOf } from './configmap.ts';
 import { deploymentOf } from './deployment.ts';
 import { disruptionBudgetOf } from './disruption.ts';
+import { exposureOf } from './expose.ts';
+import { frontLabels } from './labels.ts';
 import type { KubernetesObject } from './metadata.ts';
 import { frontServiceOf, versionServiceOf } from './service.ts';
 
 /**
  * Every object that `plan` stands for, in the order in which they are applied: what pods need before the pods, and the
- * Services that callers use last.
+ * Services that callers use last, with what leads there from outside.
  */
 export function renderObjects(owner: ModelDeployment, plan: UnitPlan, options: { image: string }): KubernetesObject[] {
   const ofUnits = plan.units.flatMap((unit) => {
@@ -20,8 +22,15 @@ export function renderObjects(owner: ModelDeployment, plan: UnitPlan, options: {
       ...(unit.replicas >= 2 ? [disruptionBudgetOf(owner, unit)] : []),
     ];
   });
-  return [...ofUnits, ...plan.fronts.map((front) => frontOf(owner, plan, front))];
+  const fronts = plan.fronts.map((front) => frontOf(owner, plan, front));
+  return [...ofUnits, ...fronts, ...plan.fronts.flatMap((front) => outsideOf(owner, front))];
 }
+
+/** A model answers under every path. */
+const outsideOf = (owner: ModelDeployment, { service, expose }: Front): KubernetesObject[] =>
+  expose
+    ? exposureOf(owner, expose, { service, labels: frontLabels(owner.metadata.name), path: '/', below: true })
+    : [];
 
 function frontOf(owner: ModelDeployment, plan: UnitPlan, { service, target }: Front): KubernetesObject {
   const unit = plan.units.find(({ name }) => name === target);

@@ -1,5 +1,6 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
 import type { BrokerState, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
+import type { Expose } from '../../api/v1alpha1/expose.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { PodTemplate } from '../../api/v1alpha1/pod-template.ts';
 import type { ResourceStatus } from '../../api/v1alpha1/resource.ts';
@@ -30,6 +31,8 @@ export interface Front {
   readonly service: string;
   /** Name of a unit in the same plan. */
   readonly target: string;
+  /** How it is reached from outside of a cluster. */
+  readonly expose?: Expose;
 }
 
 export interface UnitPlan {

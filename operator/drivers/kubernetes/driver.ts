@@ -12,6 +12,7 @@ import type { Driver } from '../driver.ts';
 import { isApplied } from './applied.ts';
 import { Copy, type WatchedPlaces } from './copies.ts';
 import { observedOf } from './observe.ts';
+import { OptionalCopy } from './optional-copy.ts';
 import { PodStatuses } from './pods.ts';
 import { refusedPods } from './refused.ts';
 import {
@@ -49,7 +50,8 @@ export class KubernetesDriver implements Driver {
   readonly #client: KubeClient;
   readonly #image: string;
   readonly #keyOf: (namespace: string, name: string) => string;
-  readonly #children: Readonly<Record<ChildKind, Copy<StoredObject>>>;
+  readonly #children: Readonly<Record<ChildKind, Copy<StoredObject> | OptionalCopy<StoredObject>>>;
+  readonly #routes: OptionalCopy<StoredObject>;
   readonly #pods: Copy<LivePod>;
   readonly #statuses: PodStatuses;
   /** Children by the uid of their owner. */
@@ -66,7 +68,10 @@ export class KubernetesDriver implements Driver {
     this.#keyOf = options.keyOf ?? ((namespace, name) => `ModelDeployment/${namespace}/${name}`);
     const ours = 'app.kubernetes.io/managed-by=levada';
     this.owners = new Copy<OwnerObject>(client, modelDeployments, options);
+    this.#routes = new OptionalCopy(client, childTypes.HTTPRoute, options, ours);
     this.#children = {
+      Ingress: new Copy(client, childTypes.Ingress, options, ours),
+      HTTPRoute: this.#routes,
       Service: new Copy(client, childTypes.Service, options, ours),
       PodDisruptionBudget: new Copy(client, childTypes.PodDisruptionBudget, options, ours),
       Deployment: new Copy(client, childTypes.Deployment, options, ours),
@@ -135,9 +140,21 @@ export class KubernetesDriver implements Driver {
     const units = new Map(plan.units.map((unit) => [unit.name, unit]));
     const wanted = renderObjects(resource, plan, { image: this.#image }).map((object) => noted(object, units));
     let hasChanged = false;
-    for (const object of wanted) if (await this.#put(resource, object)) hasChanged = true;
+    let missing: unknown;
+    for (const object of wanted) {
+      try {
+        if (object.kind === 'HTTPRoute') await this.#routes.ensure();
+        if (await this.#put(resource, object)) hasChanged = true;
+      } catch (error) {
+        // All the rest is made without it.
+        if (errorCodeOf(error) !== 'KindMissing') throw error;
+        missing = error;
+      }
+    }
     for (const unit of plan.units) if (await this.#scale(namespace, unit)) hasChanged = true;
-    return (await this.#prune(resource, wanted)) || hasChanged;
+    if (await this.#prune(resource, wanted)) hasChanged = true;
+    if (missing !== undefined) throw missing;
+    return hasChanged;
   }
 
   watch(changed: (owner: string) => void): void {

@@ -4,6 +4,8 @@ import type { ResourceType, StoredMetadata, StoredObject } from '../../engine/ob
 
 /** Kinds that the driver makes, in the order in which they are pruned: who leads to pods before the pods. */
 export const childTypes = {
+  Ingress: { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', plural: 'ingresses' },
+  HTTPRoute: { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', plural: 'httproutes' },
   Service: { apiVersion: 'v1', kind: 'Service', plural: 'services' },
   PodDisruptionBudget: { apiVersion: 'policy/v1', kind: 'PodDisruptionBudget', plural: 'poddisruptionbudgets' },
   Deployment: { apiVersion: 'apps/v1', kind: 'Deployment', plural: 'deployments' },

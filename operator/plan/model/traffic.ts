@@ -2,7 +2,7 @@ import { placeOf } from '../../../api/contract/model-uri.ts';
 import { modelService, versionName } from '../../../api/contract/names.ts';
 import { parseDuration } from '../../../api/duration.ts';
 import { type ModelDeployment, type ModelVersion, wantedVersion } from '../../../api/v1alpha1/model-deployment.ts';
-import { type Observed, sameUnit, type Unit, type UnitPlan } from '../units.ts';
+import { type Front, type Observed, sameUnit, type Unit, type UnitPlan } from '../units.ts';
 
 export interface Traffic extends UnitPlan {
   /** Version that `spec` wants to serve. */
@@ -18,6 +18,7 @@ export interface Traffic extends UnitPlan {
 export function planTraffic(resource: ModelDeployment, observed: Observed): Traffic {
   const { metadata, spec } = resource;
   const service = modelService(metadata.name);
+  const front = (target: string): Front => ({ service, target, ...(spec.expose && { expose: spec.expose }) });
   const wanted = wantedVersion(spec);
   const units: Unit[] = [];
   const entry = spec.versions.find(({ name }) => name === wanted);
@@ -25,14 +26,14 @@ export function planTraffic(resource: ModelDeployment, observed: Observed): Traf
   const next = versionUnit(resource, entry);
   const serving = observed.units[observed.fronts[service]?.target ?? ''];
   if (!serving || serving.unit.name === next.name) {
-    return { units: [next], fronts: [{ service, target: next.name }], wanted, stable: serving && wanted };
+    return { units: [next], fronts: [front(next.name)], wanted, stable: serving && wanted };
   }
   // The old unit stays as it runs: its entry may be gone from the spec, and an edit must not disturb it now.
   const candidate = observed.units[next.name];
   const ready = candidate?.state === 'Loaded' && sameUnit(candidate.unit, next);
   return {
     units: [serving.unit, next],
-    fronts: [{ service, target: ready ? next.name : serving.unit.name }],
+    fronts: [front(ready ? next.name : serving.unit.name)],
     wanted,
     stable: serving.unit.version,
   };
