@@ -2,7 +2,7 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { errorCodeOf, LevadaError, messageOf, type Problem } from '../api/errors.ts';
 import { show } from '../api/rules.ts';
 import { kinds, type Resource, type ResourceKind } from '../api/v1alpha1/resource.ts';
-import { fieldManager } from '../operator/drivers/kubernetes/driver.ts';
+import { fieldManager } from '../operator/drivers/kubernetes/children.ts';
 import { refusedPods } from '../operator/drivers/kubernetes/refused.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../operator/engine/client.ts';

@@ -1,10 +1,14 @@
 import { Command, Option } from 'commander';
 import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../api/v1alpha1/resource.ts';
+import { freshPlacement } from '../brokers/rabbitmq/known.ts';
 import { podTemplateProblems } from '../operator/objects/deployment.ts';
 import type { KubernetesObject } from '../operator/objects/metadata.ts';
+import { renderPipeline, secretOf } from '../operator/objects/pipeline/render.ts';
 import { renderObjects } from '../operator/objects/render.ts';
 import { planModel } from '../operator/plan/model/plan.ts';
+import { checkOnCluster } from '../operator/plan/pipeline/check.ts';
+import { planParts } from '../operator/plan/pipeline/parts.ts';
 import { nothingObserved, type UnitPlan } from '../operator/plan/units.ts';
 import { type FileProblem, type Loaded, loadPaths } from '../operator/source/load.ts';
 import packageJson from '../package.json' with { type: 'json' };
@@ -20,7 +24,7 @@ export function planCommand(): Command {
     .summary('print what the operator would apply, offline')
     .description('Prints the Kubernetes objects that the operator makes of new resources. Needs no cluster.')
     .argument('<path...>', 'files or folders with resources')
-    .option('--image <image>', 'image of the model servers', `levada:${packageJson.version}`)
+    .option('--image <image>', 'image of every pod of the runtime', `levada:${packageJson.version}`)
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['yaml', 'json']).default('yaml'))
     .addHelpText(
       'after',
@@ -29,6 +33,8 @@ Example:
   levada plan examples/iris
   levada plan examples/iris | kubectl diff -f -
 
+Of an EventPipeline, names of queues are those of a broker that has nothing of it so far and takes no policies.
+
 Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on stderr), 2 wrong usage.`,
     )
     .action(async (paths: string[], options: Options) => {
@@ -36,16 +42,11 @@ Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on 
       for (const note of loaded.notes) printNote(note);
       const problems = [...loaded.problems, ...loaded.resources.flatMap(templateProblems)];
       if (problems.length > 0) return refuse(problems);
-      const items = objectsOf(loaded, options.image);
-      for (const { resource } of loaded.resources)
-        if (resource.kind === 'EventPipeline') printNote(noObjects(resource));
+      const items = loaded.resources.flatMap(({ resource }) => objectsOf(resource, options.image));
       if (options.output === 'json') printJson({ apiVersion: 'v1', kind: 'List', items });
       else print(toYaml(items).trimEnd());
     });
 }
-
-const noObjects = ({ metadata }: Resource): string =>
-  `EventPipeline ${metadata.name}: left out; pipelines run under levada up so far, and make no objects yet`;
 
 /** What is wrong with an overlay, at its place in its file. */
 export function templateProblems({ resource, file, locate }: Loaded['resources'][number]): FileProblem[] {
@@ -60,10 +61,20 @@ function refuse(problems: Loaded['problems']): void {
   process.exitCode = exitCodes.no;
 }
 
-const objectsOf = ({ resources }: Loaded, image: string): KubernetesObject[] =>
-  resources.flatMap(({ resource }) =>
-    resource.kind === 'ModelDeployment' ? renderObjects(resource, planNew(resource), { image }) : [],
-  );
+function objectsOf(resource: Resource, image: string): KubernetesObject[] {
+  if (resource.kind === 'ModelDeployment') return renderObjects(resource, planNew(resource), { image });
+  const problems = checkOnCluster(resource);
+  const name = `EventPipeline ${resource.metadata.name}`;
+  for (const { path, message } of problems) printNote(`${name}: ${path}: ${message}`);
+  if (problems.length > 0) {
+    printNote(`${name}: left out; a cluster would not accept it`);
+    return [];
+  }
+  const plan = planParts(resource);
+  const secret = secretOf(plan);
+  if (!plan.broker) printNote(`${name}: without the Secret ${secret}, a copy of that of the operator's own broker`);
+  return renderPipeline(resource, plan, { image, placement: freshPlacement(plan.topology) });
+}
 
 /** What a first reconciliation makes, with nothing there yet. */
 export function planNew(resource: ModelDeployment): UnitPlan {

@@ -1,12 +1,13 @@
-import { resourceKey } from '../api/contract/names.ts';
+import { brokerFinalizer, resourceKey } from '../api/contract/names.ts';
 import { errorCodeOf } from '../api/errors.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
+import { fieldManager } from './drivers/kubernetes/children.ts';
 import type { Copy } from './drivers/kubernetes/copies.ts';
-import { fieldManager } from './drivers/kubernetes/driver.ts';
 import type { KubeClient } from './engine/client.ts';
 import type { EventRecorder } from './engine/events.ts';
 import type { StoredMetadata, StoredObject } from './engine/objects.ts';
 import { type Neighbours, neighboursIn } from './plan/neighbours.ts';
+import { isLeaving } from './plan/units.ts';
 import type { Store, Stored } from './reconcile.ts';
 import { parseResource } from './source/parse.ts';
 
@@ -39,8 +40,8 @@ export class ClusterStore implements Store {
     const [kind = '', namespace = '', name = ''] = key.split('/');
     const copy = this.#copies.get(kind);
     const object = copy?.get(namespace, name);
-    // What is being deleted takes its children with it: the garbage collector's work.
-    if (!copy || !object || object.metadata.deletionTimestamp !== undefined) return undefined;
+    // What is being deleted takes its children with it: the garbage collector's work. What is outside is ours.
+    if (!copy || !object || hasGone(object)) return undefined;
     const before = this.#parsed.get(object);
     if (before) return before;
     // Objects of a list have no kind.
@@ -53,7 +54,9 @@ export class ClusterStore implements Store {
 
   async neighbours({ metadata: { namespace = 'default' } }: Resource): Promise<Neighbours> {
     const all = await Promise.all(this.keys().map((key) => this.get(key)));
-    const valid = all.flatMap((stored) => (stored && stored.problems.length === 0 ? [stored.resource] : []));
+    const valid = all.flatMap((stored) =>
+      stored && stored.problems.length === 0 && !isLeaving(stored.resource) ? [stored.resource] : [],
+    );
     return neighboursIn(namespace, valid);
   }
 
@@ -74,3 +77,6 @@ export class ClusterStore implements Store {
     await this.#events.transition(resource, resource.status?.conditions ?? [], status.conditions);
   }
 }
+
+const hasGone = ({ metadata: { deletionTimestamp, finalizers = [] } }: StoredObject): boolean =>
+  deletionTimestamp !== undefined && !finalizers.includes(brokerFinalizer);

@@ -1,7 +1,8 @@
 /**
  * The operator. It finds the cluster as kubectl does: by KUBECONFIG, or by the service account of its pod.
  *
- *   node operator/main.ts --image IMAGE --lease NAMESPACE/NAME [--namespace NAME]… [--health HOST:PORT]
+ *   node operator/main.ts --image IMAGE --lease NAMESPACE/NAME [--namespace NAME]… [--broker-secret NAME]
+ *     [--health HOST:PORT]
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -20,7 +21,7 @@ const log = (text: string, about: object = {}) => logger.info(about, text);
 /** @throws LevadaError Usage */
 function readFlags(args: readonly string[]) {
   const usage = (detail: string) => new LevadaError('Usage', { detail });
-  let values: { image?: string; lease?: string; namespace?: string[]; health?: string };
+  let values: { image?: string; lease?: string; namespace?: string[]; 'broker-secret'?: string; health?: string };
   try {
     ({ values } = parseArgs({
       args: [...args],
@@ -28,29 +29,33 @@ function readFlags(args: readonly string[]) {
         image: { type: 'string' },
         lease: { type: 'string' },
         namespace: { type: 'string', multiple: true },
+        /** In the namespace of the lease: the broker of pipelines that name none. */
+        'broker-secret': { type: 'string' },
         health: { type: 'string' },
       },
     }));
   } catch (error) {
     throw usage(messageOf(error));
   }
-  const { image = '', lease = '', namespace: namespaces, health = '127.0.0.1:0' } = values;
+  const { image = '', lease = '', namespace: namespaces, 'broker-secret': secret, health = '127.0.0.1:0' } = values;
   if (image === '') throw usage('--image: found nothing; allowed: the image of every pod');
   const [, place, name] = /^([^/]+)\/([^/]+)$/.exec(lease) ?? [];
   if (place === undefined || name === undefined) throw usage(`--lease: found ${lease}; allowed: NAMESPACE/NAME`);
   const [, host, port] = /^(.+):(\d{1,5})$/.exec(health) ?? [];
   if (host === undefined || Number(port) > 65_535) throw usage(`--health: found ${health}; allowed: HOST:PORT`);
-  return { image, lease: { namespace: place, name }, namespaces, health: { host, port: Number(port) } };
+  const broker = secret === undefined ? undefined : { namespace: place, name: secret };
+  return { image, lease: { namespace: place, name }, namespaces, broker, health: { host, port: Number(port) } };
 }
 
 async function main(): Promise<number> {
-  const { health, namespaces, ...flags } = readFlags(process.argv.slice(2));
+  const { health, namespaces, broker, ...flags } = readFlags(process.argv.slice(2));
   const config = new KubeConfig();
   config.loadFromDefault();
   const metrics = new OperatorMetrics();
   const client = new KubeClient(config, (method, code) => metrics.requested(method, code));
   const identity = `${hostname()}_${randomUUID()}`;
-  const operator = new Operator(client, { ...flags, ...(namespaces && { namespaces }), identity, metrics, log });
+  const places = { ...(namespaces && { namespaces }), ...(broker && { broker }) };
+  const operator = new Operator(client, { ...flags, ...places, identity, metrics, log });
   let draining = false;
   const status = () => ({ state: operator.isReady ? ('Loaded' as const) : ('Loading' as const), draining });
   log('serves /metrics, /livez and /readyz', { ...health, port: await startAdmin({ ...health, metrics, status }) });

@@ -10,17 +10,16 @@ import { parse } from 'yaml';
 import { errorCodeOf } from '../api/errors.ts';
 import type { Condition } from '../api/v1alpha1/common.ts';
 import { type ControlPlane, kubeconfigOf, startControlPlane } from '../hack/cluster.ts';
-import { clientOf, onCluster } from '../test/support/cluster.ts';
+import { clientOf, installKinds, onCluster } from '../test/support/cluster.ts';
 import { CountingProxy } from '../test/support/counting-proxy.ts';
 import { StandInKubelet } from '../test/support/kubelet.ts';
+import { RunningOperator } from '../test/support/operator.ts';
 import { fixture, irisModel, root } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
 import { childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
 import type { KubeClient } from './engine/client.ts';
 import { leases } from './engine/elector.ts';
-import { OperatorMetrics } from './engine/metrics.ts';
 import { pathOf, type StoredObject } from './engine/objects.ts';
-import { Operator, type OperatorOptions } from './operator.ts';
 
 interface Live extends StoredObject {
   readonly spec: { readonly versions: readonly object[] };
@@ -35,34 +34,6 @@ interface Live extends StoredObject {
 const namespace = 'default';
 const uriOf = (path: string) => `file://${path}`;
 
-/** An operator that runs until it is closed. */
-class Running implements AsyncDisposable {
-  readonly log: string[] = [];
-  readonly metrics = new OperatorMetrics();
-  readonly operator: Operator;
-  readonly ended: Promise<'closed' | 'lost'>;
-
-  constructor(client: KubeClient, options: Partial<OperatorOptions> = {}) {
-    this.operator = new Operator(client, {
-      image: 'levada:test',
-      lease: { namespace, name: 'levada', retryMs: 200 },
-      identity: `test-${Math.random()}`,
-      metrics: this.metrics,
-      backoff: { firstMs: 20, maxMs: 200 },
-      pauses: { openMs: 100, endMs: 500 },
-      retry: { firstMs: 50, maxMs: 500 },
-      log: (text, about = {}) => void this.log.push(`${text} ${JSON.stringify(about)}`),
-      ...options,
-    });
-    this.ended = this.operator.run();
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.operator.close();
-    await this.ended;
-  }
-}
-
 onCluster(() => {
   let plane: ControlPlane;
   let admin: KubeClient;
@@ -70,11 +41,7 @@ onCluster(() => {
   beforeAll(async () => {
     plane = await startControlPlane();
     admin = clientOf(plane, plane.admin);
-    const crd = parse(await readFile(join(root, 'crds/levada.dev_modeldeployments.yaml'), 'utf8')) as StoredObject;
-    await admin.call({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body: crd });
-    await until('the kind is served', () =>
-      admin.call({ method: 'GET', path: pathOf(modelDeployments) }).then(() => true),
-    );
+    await installKinds(admin);
     plane.startControllers(['deployment-controller', 'replicaset-controller', 'garbage-collector-controller']);
     const lease = { apiVersion: leases.apiVersion, kind: leases.kind, metadata: { name: 'levada', namespace } };
     await admin.call({ method: 'POST', path: pathOf(leases, { namespace }), body: lease });
@@ -147,7 +114,7 @@ onCluster(() => {
   };
 
   it('serves what is applied, changes with it, says so, and then writes nothing', async () => {
-    await using running = new Running(clientOf(plane, plane.admin));
+    await using running = new RunningOperator(clientOf(plane, plane.admin));
     await apply('iris', [irisModel(1)]);
     const live = await says('iris', 'Ready', 'True Serving');
     expect(live.status).toMatchObject({
@@ -182,7 +149,7 @@ onCluster(() => {
       )?.[1];
     const before = await requests();
     await running.operator.close();
-    await using again = new Running(clientOf(plane, plane.admin));
+    await using again = new RunningOperator(clientOf(plane, plane.admin));
     await until('it leads', () => again.operator.leads);
     await new Promise((resolve) => setTimeout(resolve, 1_000));
     expect((await read('iris')).metadata.resourceVersion).toBe(metadata.resourceVersion);
@@ -196,7 +163,7 @@ onCluster(() => {
   });
 
   it('says why a model does not load, and goes on with the one before', async () => {
-    await using _ = new Running(clientOf(plane, plane.admin));
+    await using _ = new RunningOperator(clientOf(plane, plane.admin));
     await apply('bad', [irisModel(1)]);
     await says('bad', 'Ready', 'True Serving');
     await apply('bad', [irisModel(1), join(fixture('garbage'), 'model.onnx')]);
@@ -209,7 +176,7 @@ onCluster(() => {
   });
 
   it('lays a podTemplate over its pods; what the API server refuses is said, and nothing of it is applied', async () => {
-    await using _ = new Running(clientOf(plane, plane.admin));
+    await using _ = new RunningOperator(clientOf(plane, plane.admin));
     const template = async () => {
       const deployment = await admin.get<StoredObject & { spec: { template: { spec: object } } }>(
         childTypes.Deployment,
@@ -306,7 +273,7 @@ onCluster(() => {
     const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['iris.example.com'] };
 
     it('an Ingress leads to the front while that is asked for', async () => {
-      await using _ = new Running(clientOf(plane, plane.admin));
+      await using _ = new RunningOperator(clientOf(plane, plane.admin));
       const ingress = { host: 'iris.example.com', className: 'nginx', tlsSecretName: 'iris-tls' };
       await apply('outside', [irisModel(1)], { expose: { ingress } });
       await says('outside', 'Ready', 'True Serving');
@@ -317,7 +284,7 @@ onCluster(() => {
     });
 
     it('where the cluster has no HTTPRoute, that is said and all else is made; with it, it goes on', async () => {
-      await using running = new Running(clientOf(plane, plane.admin));
+      await using running = new RunningOperator(clientOf(plane, plane.admin));
       await apply('routed', [irisModel(1)], { expose: { httpRoute } });
       const live = await says('routed', 'Ready', 'False KindMissing');
       expect(condition(live, 'Ready')?.message).toContain('no HTTPRoute (gateway.networking.k8s.io/v1)');
@@ -350,12 +317,12 @@ onCluster(() => {
 
   it('an image that cannot be had is said, and goes away with a better one', async () => {
     {
-      await using _ = new Running(clientOf(plane, plane.admin), { image: 'missing:1' });
+      await using _ = new RunningOperator(clientOf(plane, plane.admin), { image: 'missing:1' });
       await apply('image', [irisModel(1)]);
       const live = await says('image', 'Ready', 'False ImageUnavailable');
       expect(condition(live, 'Ready')?.message).toContain('missing:1');
     }
-    await using _ = new Running(clientOf(plane, plane.admin));
+    await using _ = new RunningOperator(clientOf(plane, plane.admin));
     await says('image', 'Ready', 'True Serving');
     await remove('image');
   });
@@ -405,7 +372,7 @@ onCluster(() => {
         })),
       );
       await allow(without);
-      await using running = new Running(clientOf(plane, plane.nobody));
+      await using running = new RunningOperator(clientOf(plane, plane.nobody));
       const name = `no-${resource}-${verb}`;
       await apply(name, [irisModel(1)], { expose: { ingress: { host: 'iris.example.com' } } });
       const live = await says(name, 'Ready', 'False ClusterForbidden');
@@ -422,9 +389,9 @@ onCluster(() => {
   });
 
   it('one of two leads; when it ends the other one goes on at once', async () => {
-    const first = new Running(clientOf(plane, plane.admin), { lease: { namespace, name: 'levada' } });
+    const first = new RunningOperator(clientOf(plane, plane.admin), { lease: { namespace, name: 'levada' } });
     await until('the first one leads', () => first.operator.leads);
-    await using second = new Running(clientOf(plane, plane.admin), {
+    await using second = new RunningOperator(clientOf(plane, plane.admin), {
       lease: { namespace, name: 'levada', retryMs: 500 },
     });
     await apply('two', [irisModel(1)]);
@@ -443,7 +410,7 @@ onCluster(() => {
   it('an API server that is started again is watched again', async () => {
     // As long as nobody else leads.
     const lease = { namespace, name: 'levada', leaseMs: 90_000, renewMs: 80_000, retryMs: 200 };
-    await using running = new Running(clientOf(plane, plane.admin), { lease });
+    await using running = new RunningOperator(clientOf(plane, plane.admin), { lease });
     await apply('restart', [irisModel(1)]);
     await says('restart', 'Ready', 'True Serving');
     await plane.stopServer();

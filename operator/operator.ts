@@ -11,7 +11,7 @@ import { reconcile } from './reconcile.ts';
 
 export interface OperatorOptions
   extends Pick<WatchedPlaces, 'namespaces' | 'backoff' | 'silenceMs'>,
-    Pick<KubernetesOptions, 'image' | 'pauses'> {
+    Pick<KubernetesOptions, 'image' | 'pauses' | 'broker' | 'lookMs'> {
   /** Which Lease says who leads. */
   readonly lease: Pick<ElectorOptions, 'namespace' | 'name' | 'leaseMs' | 'renewMs' | 'retryMs'>;
   /** Different for each process. */
@@ -44,27 +44,31 @@ export class Operator {
   #resync: NodeJS.Timeout | undefined;
 
   constructor(client: KubeClient, options: OperatorOptions) {
-    const { image, namespaces, backoff, silenceMs, pauses, lease, identity, metrics, log } = options;
+    const { image, namespaces, backoff, silenceMs, pauses, broker, lookMs, lease, identity, metrics, log } = options;
     const { workers = 16, retry = { firstMs: 500, maxMs: 60_000 }, now = () => new Date() } = options;
     this.#client = client;
     this.#options = options;
+    const failed = (error: unknown) => log(`an event could not be written: ${messageOf(error)}`);
+    const events = new EventRecorder(client, { instance: identity, now, failed });
     this.#driver = new KubernetesDriver(client, {
       image,
       ...(namespaces && { namespaces }),
       ...(backoff && { backoff }),
       ...(silenceMs !== undefined && { silenceMs }),
       ...(pauses && { pauses }),
+      ...(broker && { broker }),
+      ...(lookMs !== undefined && { lookMs }),
+      tell: (resource, told) => events.tell(resource, told),
+      log,
       failed: (error, nextMs) => log(`a watch has failed: ${messageOf(error)}`, { nextMs: Math.round(nextMs) }),
     });
-    const failed = (error: unknown) => log(`an event could not be written: ${messageOf(error)}`);
-    const events = new EventRecorder(client, { instance: identity, now, failed });
-    this.#store = new ClusterStore(client, [this.#driver.owners], events);
+    this.#store = new ClusterStore(client, [this.#driver.models, this.#driver.pipelines], events);
     this.#elector = new Elector(client, {
       ...lease,
       identity,
       failed: (error) => log(`the lease could not be had: ${messageOf(error)}`),
     });
-    this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now), {
+    this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now, 'Cluster'), {
       ...retry,
       workers,
       observer: metrics.queue(queueName, workers, () => this.#queue),

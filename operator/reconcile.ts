@@ -6,7 +6,7 @@ import { podTemplateProblems } from './objects/deployment.ts';
 import { refusedStatus, withFailure } from './plan/failed.ts';
 import type { Neighbours } from './plan/neighbours.ts';
 import { plan } from './plan/plan.ts';
-import { nothing } from './plan/units.ts';
+import { isLeaving, nothing, type Place } from './plan/units.ts';
 
 /** Where resources and their status are: a set of files here, the API server on a cluster. */
 export interface Store {
@@ -28,7 +28,13 @@ export interface Stored {
  *
  * @throws what kept it from that, where trying again may help
  */
-export async function reconcile(key: string, store: Store, driver: Driver, now: () => Date): Promise<void> {
+export async function reconcile(
+  key: string,
+  store: Store,
+  driver: Driver,
+  now: () => Date,
+  place: Place = 'Laptop',
+): Promise<void> {
   const stored = await store.get(key);
   if (!stored) {
     await driver.apply(key, nothing);
@@ -40,10 +46,12 @@ export async function reconcile(key: string, store: Store, driver: Driver, now: 
     if (!isDeepStrictEqual(status, resource.status)) await store.writeStatus(resource, status);
   };
   // What ran before goes on.
-  if (problems.length > 0) return await write(refusedStatus(resource, problems, time, resource.status));
+  if (problems.length > 0 && !isLeaving(resource)) {
+    return await write(refusedStatus(resource, problems, time, resource.status));
+  }
   const observed = await driver.observe(key);
   const neighbours = await store.neighbours(resource);
-  const { status, ...wanted } = plan(resource, observed, neighbours, time);
+  const { status, ...wanted } = plan(resource, observed, neighbours, time, place);
   try {
     const refused = podTemplateProblems(wanted.units);
     if (refused.length === 0) refused.push(...((await driver.check?.(key, wanted)) ?? []));

@@ -17,6 +17,15 @@ export const versionName = (model: string, version: string): string => `${model}
 /** Service of an http source, and unit of a source or step: `<pipeline>-<part>`. */
 export const partName = (pipeline: string, part: string): string => `${pipeline}-${part}`;
 
+/** Secret of a pipeline on the operator's default broker: a copy of the operator's own, for its pods. */
+export const brokerSecret = (pipeline: string): string => `${pipeline}-broker`;
+
+/** On an EventPipeline: its queues are in a broker, which no garbage collector knows. */
+export const brokerFinalizer = `${group}/broker`;
+
+/** ConfigMap that holds what was applied last of a pipeline. */
+export const planName = (pipeline: string): string => `${pipeline}-plan`;
+
 /** Names become Services, which are DNS-1035 labels of at most 63 characters: `<model>-<version>`, `<pipeline>-<part>`. */
 export const limits = { resourceName: 40, versionName: 20, partName: 20 } as const;
 export const dns1035 = /^[a-z]([-a-z0-9]*[a-z0-9])?$/;

@@ -36,13 +36,14 @@ export const brokerErrors = define({
   },
   BrokerRequired: {
     outcome: 'terminal',
-    message: '{found} needs a broker, and this run has its own memory',
-    remedy: 'Set LEVADA_BROKER_URL or `spec.broker`, or start `levada up --broker amqp://HOST:PORT`.',
+    message: '{found} needs a broker, and there is none',
+    remedy:
+      'Name its Secret in `spec.broker`; or give all pipelines one: LEVADA_BROKER_URL or `levada up --broker amqp://HOST:PORT` on a laptop, `--broker-secret` of the operator on a cluster.',
   },
   SecretNotFound: {
     outcome: 'wait',
     message: 'no Secret {found}; allowed: {allowed}',
-    remedy: 'Add a Secret manifest beside the resources, or `secrets` to levada.local.yaml.',
+    remedy: 'Apply the Secret. On a laptop add its manifest beside the resources, or `secrets` to levada.local.yaml.',
   },
   SecretInvalid: {
     outcome: 'wait',

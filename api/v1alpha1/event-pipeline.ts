@@ -82,6 +82,12 @@ const spec = z
       .max(32)
       .meta(listMap('name'))
       .describe('What is done with them, each with a queue of its own.'),
+    deletionPolicy: z
+      .enum(['Delete', 'Retain'])
+      .default('Delete')
+      .describe(
+        'What becomes of the queues when the pipeline is deleted. Delete: what waits is handled first, then they go, but for those that hold dead letters. Retain: all stay as they are, for another pipeline of this name.',
+      ),
   })
   .meta(celRules(specRules))
   .describe('What is wanted.');

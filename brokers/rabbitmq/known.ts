@@ -57,3 +57,19 @@ export function placementOf({ topology: { pipeline, queues }, record, leaving }:
     ],
   };
 }
+
+/** Where a broker that has nothing of a pipeline so far would have it, whose user may set no policies. */
+export function freshPlacement(topology: Topology): Placement {
+  const { pipeline, queues, settings = {} } = topology;
+  const record = queues.map(({ name, bindings }) => {
+    const declared = workQueue(pipeline, name, settings, false);
+    return [declared.name, { queue: name, bindings, byPolicy: false }] as const;
+  });
+  return placementOf({
+    topology,
+    record: Object.fromEntries(record),
+    lostAt: new Map(),
+    leaving: new Set(),
+    byPolicy: false,
+  });
+}

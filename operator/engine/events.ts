@@ -16,6 +16,15 @@ export interface RecorderOptions {
   readonly failed: (error: unknown) => void;
 }
 
+/** What an event is about. */
+export type Regarded = Pick<Resource, 'apiVersion' | 'kind' | 'metadata'>;
+
+export interface Told {
+  readonly type: 'Normal' | 'Warning';
+  readonly reason: string;
+  readonly message: string;
+}
+
 /** Writes an event where the condition `Ready` has changed: what `kubectl describe` and `kubectl events` show. */
 export class EventRecorder {
   readonly #client: KubeClient;
@@ -28,10 +37,14 @@ export class EventRecorder {
 
   /** Never rejects. @param before conditions as they were */
   async transition(resource: Resource, before: readonly Condition[], now: readonly Condition[]): Promise<void> {
-    for (const condition of transitions(before, now)) await this.#write(resource, condition);
+    for (const { status, reason, message } of transitions(before, now)) {
+      const isNormal = status === 'True' || reason === 'Progressing';
+      await this.tell(resource, { type: isNormal ? 'Normal' : 'Warning', reason, message });
+    }
   }
 
-  async #write({ apiVersion, kind, metadata }: Resource, { status, reason, message }: Condition): Promise<void> {
+  /** Never rejects. */
+  async tell({ apiVersion, kind, metadata }: Regarded, { type, reason, message }: Told): Promise<void> {
     const { instance, now, failed } = this.#options;
     const { name, namespace = '', uid, resourceVersion } = metadata as StoredMetadata;
     try {
@@ -43,7 +56,7 @@ export class EventRecorder {
           kind: events.kind,
           metadata: { generateName: `${name}-`, namespace },
           eventTime: microTime(now()),
-          type: status === 'True' || reason === 'Progressing' ? 'Normal' : 'Warning',
+          type,
           reason,
           note: message.slice(0, longestNote),
           action: 'Reconcile',

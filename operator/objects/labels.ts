@@ -30,3 +30,33 @@ export const frontLabels = (model: string): Record<string, string> => ({
   ...common,
   [modelLabel]: model,
 });
+
+export const pipelineLabel = `${group}/pipeline`;
+export const partLabel = `${group}/part`;
+
+/** What tells the pods of a part of a pipeline from all others. */
+export const partSelector = (pipeline: string, part: string): Record<string, string> => ({
+  [pipelineLabel]: pipeline,
+  [partLabel]: part,
+});
+
+/** Labels of everything that belongs to one part of a pipeline, its pods included. */
+export const partLabels = (
+  pipeline: string,
+  part: string,
+  component: 'consumer' | 'source',
+): Record<string, string> => ({
+  'app.kubernetes.io/name': 'pipeline',
+  'app.kubernetes.io/instance': pipeline,
+  'app.kubernetes.io/component': component,
+  ...common,
+  ...partSelector(pipeline, part),
+});
+
+/** Labels of what belongs to a whole pipeline. */
+export const pipelineLabels = (pipeline: string): Record<string, string> => ({
+  'app.kubernetes.io/name': 'pipeline',
+  'app.kubernetes.io/instance': pipeline,
+  ...common,
+  [pipelineLabel]: pipeline,
+});

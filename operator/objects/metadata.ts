@@ -1,4 +1,4 @@
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
 
 /** An object as it is applied: only the fields that Levada owns, so that what others set stays theirs. */
 export interface KubernetesObject {
@@ -19,22 +19,21 @@ interface ObjectMetadata {
   readonly ownerReferences?: readonly object[];
 }
 
+/** The resource that an object is made for. */
+export type Owner = Pick<Resource, 'apiVersion' | 'kind' | 'metadata'>;
+
 /**
  * Metadata of an object that `owner` makes. Labels and annotations of the owner are not copied: a copy of Argo CD's
  * tracking label would make it delete the object.
  */
-export function metadataOf(
-  owner: ModelDeployment,
-  name: string,
-  labels: Readonly<Record<string, string>>,
-): ObjectMetadata {
+export function metadataOf(owner: Owner, name: string, labels: Readonly<Record<string, string>>): ObjectMetadata {
   const { namespace } = owner.metadata;
   const ownerReferences = ownerReferencesOf(owner);
   return { name, ...(namespace !== undefined && { namespace }), labels, ...(ownerReferences && { ownerReferences }) };
 }
 
 /** A resource from a file has no uid yet; one from the API server does, and owns what it makes. */
-function ownerReferencesOf({ apiVersion, kind, metadata }: ModelDeployment): object[] | undefined {
+function ownerReferencesOf({ apiVersion, kind, metadata }: Owner): object[] | undefined {
   const { name, uid } = metadata;
   if (typeof uid !== 'string') return undefined;
   return [{ apiVersion, kind, name, uid, controller: true, blockOwnerDeletion: true }];

@@ -3,8 +3,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Problem } from '../../api/errors.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
-import { deploymentOf, podTemplateProblems } from './deployment.ts';
+import { modelWorkload, podTemplateProblems } from './deployment.ts';
+import type { Owner } from './metadata.ts';
 import { type Fields, identityOf, isFields, keysOf, overlaid } from './overlay.ts';
+import { deploymentFor } from './workload.ts';
 
 const unit = (podTemplate?: object): ModelVersionUnit => ({
   kind: 'model-version',
@@ -26,8 +28,8 @@ const unit = (podTemplate?: object): ModelVersionUnit => ({
 
 /** The pods that Levada makes, with an overlay. */
 function template(podTemplate?: object): Fields {
-  const owner = { metadata: { name: 'iris' } } as Parameters<typeof deploymentOf>[0];
-  const { spec } = deploymentOf(owner, unit(podTemplate), 'iris-v1-0', 'levada:1');
+  const owner = { metadata: { name: 'iris' } } as Owner;
+  const { spec } = deploymentFor(owner, modelWorkload(unit(podTemplate), 'iris-v1-0', 'levada:1'));
   return JSON.parse(JSON.stringify((spec as { template: object }).template));
 }
 

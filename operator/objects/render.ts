@@ -1,12 +1,12 @@
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { Front, UnitPlan } from '../plan/units.ts';
 import { configMapOf } from './configmap.ts';
-import { deploymentOf } from './deployment.ts';
-import { disruptionBudgetOf } from './disruption.ts';
+import { modelWorkload } from './deployment.ts';
 import { exposureOf } from './expose.ts';
 import { frontLabels } from './labels.ts';
 import type { KubernetesObject } from './metadata.ts';
 import { frontServiceOf, versionServiceOf } from './service.ts';
+import { deploymentFor, disruptionBudgetFor } from './workload.ts';
 
 /**
  * Every object that `plan` stands for, in the order in which they are applied: what pods need before the pods, and the
@@ -15,11 +15,12 @@ import { frontServiceOf, versionServiceOf } from './service.ts';
 export function renderObjects(owner: ModelDeployment, plan: UnitPlan, options: { image: string }): KubernetesObject[] {
   const ofUnits = plan.units.flatMap((unit) => {
     const configMap = configMapOf(owner, unit);
+    const workload = modelWorkload(unit, configMap.metadata.name, options.image);
     return [
       configMap,
-      deploymentOf(owner, unit, configMap.metadata.name, options.image),
+      deploymentFor(owner, workload),
       versionServiceOf(owner, unit),
-      ...(unit.replicas >= 2 ? [disruptionBudgetOf(owner, unit)] : []),
+      ...(unit.replicas >= 2 ? [disruptionBudgetFor(owner, workload)] : []),
     ];
   });
   const fronts = plan.fronts.map((front) => frontOf(owner, plan, front));

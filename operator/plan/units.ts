@@ -1,9 +1,16 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
-import type { BrokerState, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
+import type { BrokerState, Failure, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
 import type { Expose } from '../../api/v1alpha1/expose.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { PodTemplate } from '../../api/v1alpha1/pod-template.ts';
-import type { ResourceStatus } from '../../api/v1alpha1/resource.ts';
+import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
+
+/** Where it is to run: what one has the other may lack. */
+export type Place = 'Laptop' | 'Cluster';
+
+/** Whether it has been deleted, and waits for what is to be done first. */
+export const isLeaving = ({ metadata }: Pick<Resource, 'metadata'>): boolean =>
+  metadata['deletionTimestamp'] !== undefined;
 
 /** What plan yields, in no orchestrator's terms. `objects/` renders units for Kubernetes, `drivers/local` starts them. */
 export type Unit = ModelVersionUnit;
@@ -40,12 +47,21 @@ export interface UnitPlan {
   readonly units: readonly Unit[];
   readonly fronts: readonly Front[];
   readonly pipeline?: PipelinePlan;
+  /** The resource is being deleted, and nothing of it is left to do: it may go. */
+  readonly release?: Release;
+}
+
+export interface Release {
+  /** What stays outside of the cluster, and that somebody should know of. */
+  readonly left?: string;
 }
 
 /** What a pipeline comes to: queues, and what puts messages in and takes them out. */
 export interface PipelinePlan extends PipelineParts {
   /** `container` steps: their handlers run beside the consumer. */
   readonly containers: ReadonlyArray<{ readonly step: string; readonly image: string }>;
+  /** Whether the broker keeps everything when the pipeline is deleted. */
+  readonly retain?: boolean;
 }
 
 /** What is there of a pipeline. */
@@ -57,6 +73,10 @@ export interface ObservedPipeline {
   /** By name of the queue: steps, event sources and queue sources. */
   readonly queues: Readonly<Record<string, QueueState>>;
   readonly broker?: BrokerState;
+  /** Why what runs them is not there as it was applied, by name of the step or source. */
+  readonly failures?: Readonly<Record<string, Failure>>;
+  /** Whether its namespace is being deleted: no pod can be made in it. */
+  readonly namespaceEnds?: boolean;
 }
 
 export const nothing: UnitPlan = { units: [], fronts: [] };

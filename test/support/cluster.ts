@@ -1,8 +1,15 @@
 import { randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { KubeConfig } from '@kubernetes/client-node';
 import { describe, inject } from 'vitest';
+import { parse } from 'yaml';
 import { type ClusterUser, type ControlPlane, kubeconfigOf } from '../../hack/cluster.ts';
+import { eventPipelines, modelDeployments } from '../../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../../operator/engine/client.ts';
+import { pathOf, type StoredObject } from '../../operator/engine/objects.ts';
+import { root } from './up.ts';
+import { until } from './wait.ts';
 
 /** An API server that tests share: each makes a namespace of its own. */
 export type TestCluster = Pick<ControlPlane, 'server' | 'ca' | 'admin' | 'nobody' | 'port' | 'kubeconfig'>;
@@ -36,4 +43,13 @@ export async function freshNamespace(client: KubeClient): Promise<string> {
     body: { apiVersion: 'v1', kind: 'Namespace', metadata: { name } },
   });
   return name;
+}
+
+/** Installs the CRDs. Resolves when both kinds are served. */
+export async function installKinds(client: KubeClient): Promise<void> {
+  for (const type of [modelDeployments, eventPipelines]) {
+    const crd = parse(await readFile(join(root, `crds/levada.dev_${type.plural}.yaml`), 'utf8')) as StoredObject;
+    await client.call({ method: 'POST', path: '/apis/apiextensions.k8s.io/v1/customresourcedefinitions', body: crd });
+    await until(`${type.plural} are served`, () => client.call({ method: 'GET', path: pathOf(type) }).then(() => true));
+  }
 }

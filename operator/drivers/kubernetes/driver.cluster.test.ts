@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import { type ControlPlane, startControlPlane } from '../../../hack/cluster.ts';
 import { clientOf, onCluster } from '../../../test/support/cluster.ts';
 import { StandInKubelet } from '../../../test/support/kubelet.ts';
@@ -11,8 +12,11 @@ import type { KubeClient } from '../../engine/client.ts';
 import { pathOf, type ResourceType, type StoredObject } from '../../engine/objects.ts';
 import type { Observed } from '../../plan/units.ts';
 import { driverConformance, modelUnit, serving } from '../conformance.ts';
-import { KubernetesDriver } from './driver.ts';
-import { childTypes, modelDeployments } from './types.ts';
+import type { Driver } from '../driver.ts';
+import { Children } from './children.ts';
+import { Copy } from './copies.ts';
+import { ModelDriver } from './model-driver.ts';
+import { childTypes, type LivePod, modelDeployments, ours, pods } from './types.ts';
 
 // The API server and the controllers that make pods are real; only the kubelet is not.
 onCluster(() => {
@@ -61,16 +65,28 @@ onCluster(() => {
       );
     await until('it is gone', isGone); // the garbage collector removes what it owned first
   }
-  async function startDriver(image = 'levada:test'): Promise<KubernetesDriver> {
-    const driver = new KubernetesDriver(client, {
-      image,
+  async function startDriver(image = 'levada:test'): Promise<Driver> {
+    const places = { backoff: { firstMs: 20, maxMs: 200 }, failed: () => {} };
+    const owners = new Copy<ModelDeployment & StoredObject>(client, modelDeployments, places);
+    const children = new Children(client, places);
+    const podCopy = new Copy<LivePod>(client, pods, places, ours);
+    const driver = new ModelDriver({
+      ...{ client, owners, children, pods: podCopy, image },
       keyOf: (namespace, name) => `${namespace}/${name}`,
-      backoff: { firstMs: 20, maxMs: 200 },
       pauses: { openMs: 100, endMs: 500 },
-      failed: () => {},
     });
-    await driver.start();
-    return driver;
+    const copies = [owners, ...children.copies, podCopy];
+    await Promise.all(copies.map((copy) => copy.start()));
+    return {
+      observe: (owner) => driver.observe(owner),
+      check: (owner, plan) => driver.check(owner, plan),
+      apply: (owner, plan) => driver.apply(owner, plan),
+      watch: (changed) => driver.watch(changed),
+      async close() {
+        await driver.close();
+        await Promise.all(copies.map((copy) => copy.close()));
+      },
+    };
   }
 
   driverConformance(
@@ -97,7 +113,7 @@ onCluster(() => {
   );
 
   describe('kubernetes driver, what others do', () => {
-    let driver: KubernetesDriver;
+    let driver: Driver;
     const owner = 'default/iris';
     const unit = modelUnit('v1', { path: irisModel(2) });
     const at = (type: ResourceType, name: string) => ({ type, path: pathOf(type, { namespace: 'default', name }) });

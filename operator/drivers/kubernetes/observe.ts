@@ -1,9 +1,9 @@
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
 import { modelService, versionName } from '../../../api/contract/names.ts';
-import { type ErrorCode, errorMessage } from '../../../api/errors.ts';
 import { configFile } from '../../objects/configmap.ts';
 import { modelLabel, versionLabel } from '../../objects/labels.ts';
 import type { Observed, ObservedFront, ObservedUnit, Unit } from '../../plan/units.ts';
+import { containerFailure, isGoing, podsRefused } from './failures.ts';
 import {
   type LiveConfigMap,
   type LiveDeployment,
@@ -89,39 +89,3 @@ function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }
 
 const isOf = ({ metadata: { labels = {} } }: LivePod, { model, version }: Unit): boolean =>
   labels[modelLabel] === model && labels[versionLabel] === version;
-
-const isGoing = ({ metadata, status }: LivePod): boolean =>
-  metadata.deletionTimestamp !== undefined || status?.phase === 'Failed' || status?.phase === 'Succeeded';
-
-type Failure = NonNullable<ObservedUnit['failure']>;
-
-/** Why the kubelet cannot start a container. */
-const waiting: Readonly<Record<string, ErrorCode>> = {
-  ErrImagePull: 'ImageUnavailable',
-  ImagePullBackOff: 'ImageUnavailable',
-  ErrImageNeverPull: 'ImageUnavailable',
-  InvalidImageName: 'ImageUnavailable',
-  CrashLoopBackOff: 'ContainerFailed',
-  CreateContainerConfigError: 'ContainerFailed',
-  CreateContainerError: 'ContainerFailed',
-  RunContainerError: 'ContainerFailed',
-};
-
-function containerFailure({ metadata, status }: LivePod): Failure | undefined {
-  for (const { image = '', state, lastState } of status?.containerStatuses ?? []) {
-    const code = waiting[state?.waiting?.reason ?? ''];
-    if (code === undefined) continue;
-    const { reason, exitCode } = lastState?.terminated ?? {};
-    const ended = exitCode === undefined ? '' : `; it ended with ${exitCode}${reason ? ` (${reason})` : ''}`;
-    const detail = `${state?.waiting?.message ?? state?.waiting?.reason ?? ''}${ended}`;
-    return { code, message: errorMessage(code, { pod: metadata.name, image, detail }) };
-  }
-  return undefined;
-}
-
-/** A quota, a policy, an admission webhook: the ReplicaSet may not make its pods. */
-function podsRefused({ status }: LiveDeployment): Failure | undefined {
-  const refused = status?.conditions?.find(({ type, status: is }) => type === 'ReplicaFailure' && is === 'True');
-  if (!refused) return undefined;
-  return { code: 'PodsRefused', message: errorMessage('PodsRefused', { detail: refused.message ?? '' }) };
-}

@@ -1,115 +1,81 @@
-import { request } from 'undici';
-import type { ModelServerStatus } from '../../../api/contract/model-server.ts';
-import { containerPorts } from '../../../api/contract/names.ts';
+import type { Answers, Pauses } from './asked.ts';
+import { PodStatuses } from './asked.ts';
+import type { Copy } from './copies.ts';
 import type { LivePod } from './types.ts';
 
-interface Asked {
-  pod: LivePod;
-  status?: ModelServerStatus;
-  /** Monotonic milliseconds. */
-  dueAt: number;
-  isAsking: boolean;
+export interface OwnedPodsOptions<S> {
+  /** Its value is the name of the owner. */
+  readonly label: string;
+  readonly answers: Answers<S>;
+  readonly pauses?: Pauses;
+  /** What is known of the pods of an owner has changed. */
+  readonly changed: (namespace: string, owner: string) => void;
+  /** What a pod says has changed. */
+  readonly said?: (pod: LivePod, now: S, before: S | undefined) => void;
+  /** The processes of a pod have ended, for good or to be started again. @param last what they said last */
+  readonly ended?: (pod: LivePod, last: S) => void;
 }
 
-const timeoutMs = 2_000;
-/** Of an answer that is taken for a status. */
-const largestBytes = 64 * 1024;
+/** Pods by their owners, and what they say of themselves. */
+export class OwnedPods<S> {
+  readonly #options: OwnedPodsOptions<S>;
+  readonly #of = new Map<string, Map<string, LivePod>>();
+  readonly #statuses: PodStatuses<S>;
 
-/**
- * What model servers say of themselves, straight from their admin ports: which digest they have loaded, why they have not.
- * A pod that does not answer keeps what it said last, and is asked again.
- */
-export class PodStatuses {
-  readonly #asked = new Map<string, Asked>();
-  readonly #changed: (pod: LivePod) => void;
-  readonly #timer: NodeJS.Timeout;
-  readonly #pauses: { readonly openMs: number; readonly endMs: number };
-
-  /** @param pauses between two questions: while it loads, and when it has loaded or failed */
-  constructor(changed: (pod: LivePod) => void, pauses = { openMs: 1_000, endMs: 15_000 }) {
-    this.#changed = changed;
-    this.#pauses = pauses;
-    this.#timer = setInterval(() => this.#askDue(), pauses.openMs / 4).unref();
+  constructor(copy: Copy<LivePod>, options: OwnedPodsOptions<S>) {
+    const { answers, pauses, said } = options;
+    this.#options = options;
+    const changed = (pod: LivePod, now: S, before: S | undefined) => {
+      said?.(pod, now, before);
+      this.#tell(pod);
+    };
+    this.#statuses = new PodStatuses(answers, changed, pauses);
+    copy.onChange((now, before) => this.#index(now, before));
   }
 
-  get(uid: string): ModelServerStatus | undefined {
-    return this.#asked.get(uid)?.status;
+  of(namespace: string, owner: string): LivePod[] {
+    return [...(this.#of.get(`${namespace}/${owner}`)?.values() ?? [])];
   }
 
-  /** A pod that is there now. */
-  put(pod: LivePod): void {
-    const { uid = '' } = pod.metadata;
-    const entry = this.#asked.get(uid);
-    if (entry) entry.pod = pod;
-    else this.#asked.set(uid, { pod, dueAt: 0, isAsking: false });
+  statusOf(uid: string): S | undefined {
+    return this.#statuses.get(uid);
   }
 
-  remove({ metadata: { uid = '' } }: LivePod): void {
-    this.#asked.delete(uid);
+  /** Asks all pods of an owner now. Never rejects. */
+  refresh(namespace: string, owner: string): Promise<void> {
+    return this.#statuses.refresh(this.of(namespace, owner));
   }
 
   close(): void {
-    clearInterval(this.#timer);
-    this.#asked.clear();
+    this.#statuses.close();
   }
 
-  #askDue(): void {
-    const now = performance.now();
-    for (const entry of this.#asked.values()) {
-      if (entry.isAsking || entry.dueAt > now || entry.pod.status?.podIP === undefined) continue;
-      entry.isAsking = true;
-      void this.#ask(entry).finally(() => {
-        const isOpen = entry.status === undefined || entry.status.state === 'Loading';
-        entry.dueAt = performance.now() + (isOpen ? this.#pauses.openMs : this.#pauses.endMs);
-        entry.isAsking = false;
-      });
+  #index(now: LivePod | undefined, before: LivePod | undefined): void {
+    const pod = (now ?? before) as LivePod;
+    const { namespace = '', labels = {}, uid = '' } = pod.metadata;
+    const owner = labels[this.#options.label];
+    if (owner === undefined) return; // another kind's
+    const key = `${namespace}/${owner}`;
+    const last = this.#statuses.get(uid);
+    const hasEnded = !now || (before !== undefined && restarts(now) > restarts(before));
+    if (hasEnded && last !== undefined) this.#options.ended?.(pod, last);
+    const all = this.#of.get(key) ?? new Map<string, LivePod>();
+    if (now) {
+      all.set(uid, now);
+      this.#of.set(key, all);
+      this.#statuses.put(now);
+    } else {
+      all.delete(uid);
+      if (all.size === 0) this.#of.delete(key);
+      this.#statuses.remove(pod);
     }
+    this.#tell(pod);
   }
 
-  async #ask(entry: Asked): Promise<void> {
-    const { podIP = '' } = entry.pod.status ?? {};
-    const host = podIP.includes(':') ? `[${podIP}]` : podIP;
-    let status: ModelServerStatus;
-    try {
-      const { statusCode, body } = await request(`http://${host}:${containerPorts.admin}/status`, {
-        signal: AbortSignal.timeout(timeoutMs),
-      });
-      const text = await limited(body);
-      if (statusCode !== 200) return;
-      status = statusOf(JSON.parse(text));
-    } catch {
-      return; // it has not begun to listen, or ends: what it said last is what is known
-    }
-    const before = entry.status;
-    entry.status = status;
-    const isSame =
-      before?.state === status.state &&
-      before.sha256 === status.sha256 &&
-      before.failure?.message === status.failure?.message;
-    if (!isSame) this.#changed(entry.pod);
+  #tell({ metadata: { namespace = '', labels = {} } }: LivePod): void {
+    this.#options.changed(namespace, labels[this.#options.label] ?? '');
   }
 }
 
-async function limited(body: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    if (size > largestBytes) throw new Error('too long for a status');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
-}
-
-/** A pod is not trusted: what it says goes to a status, in these shapes only. */
-function statusOf(value: unknown): ModelServerStatus {
-  const { state, sha256, failure } = value as Partial<Record<keyof ModelServerStatus, unknown>>;
-  if (state !== 'Loading' && state !== 'Loaded' && state !== 'Failed') throw new Error('not a status');
-  const { code, message } = (failure ?? {}) as { code?: unknown; message?: unknown };
-  const isCode = typeof code === 'string' && /^[A-Za-z][A-Za-z0-9]{0,63}$/.test(code);
-  return {
-    state,
-    ...(typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) && { sha256 }),
-    ...(isCode && typeof message === 'string' && { failure: { code, message: message.slice(0, 2_048) } }),
-  };
-}
+const restarts = ({ status }: LivePod): number =>
+  (status?.containerStatuses ?? []).reduce((sum, { restartCount = 0 }) => sum + restartCount, 0);

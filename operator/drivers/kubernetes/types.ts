@@ -13,10 +13,16 @@ export const childTypes = {
 } as const satisfies Record<string, ResourceType>;
 export type ChildKind = keyof typeof childTypes;
 
+/** What selects all that Levada makes. */
+export const ours = 'app.kubernetes.io/managed-by=levada';
 export const pods: ResourceType = { apiVersion: 'v1', kind: 'Pod', plural: 'pods' };
 /** Of what users apply. */
 export const typeOf = (kind: ResourceKind): ResourceType => ({ apiVersion, kind, plural: kinds[kind].crd.plural });
 export const modelDeployments = typeOf('ModelDeployment');
+export const eventPipelines = typeOf('EventPipeline');
+/** Read one by one: nobody who runs pipelines has to let the operator list Secrets. */
+export const secrets: ResourceType = { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' };
+export const namespaces: ResourceType = { apiVersion: 'v1', kind: 'Namespace', plural: 'namespaces' };
 
 /**
  * On a Deployment: the unit that it was made of, as JSON, but for the digest that it was resolved to, which its ConfigMap has:
@@ -65,11 +71,20 @@ export interface LivePod extends StoredObject {
     readonly phase?: string;
     readonly podIP?: string;
     readonly containerStatuses?: readonly ContainerStatus[];
+    /** Also of sidecars. */
+    readonly initContainerStatuses?: readonly ContainerStatus[];
   };
 }
 
 interface ContainerStatus {
+  readonly name?: string;
+  readonly restartCount?: number;
   readonly image?: string;
   readonly state?: { readonly waiting?: { readonly reason?: string; readonly message?: string } };
   readonly lastState?: { readonly terminated?: { readonly reason?: string; readonly exitCode?: number } };
+}
+
+export interface LiveSecret extends StoredObject {
+  /** Base64. */
+  readonly data?: Readonly<Record<string, string>>;
 }

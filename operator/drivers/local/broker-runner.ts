@@ -1,15 +1,15 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { ConsumerConfig, PipelineParts, QueueState } from '../../../api/contract/pipeline.ts';
+import type { PipelineParts, QueueState } from '../../../api/contract/pipeline.ts';
 import type { NameTable } from '../../../api/contract/pipeline-worker.ts';
 import { errorCodeOf, messageOf } from '../../../api/errors.ts';
 import type { InHand } from '../../../brokers/rabbitmq/broker.ts';
-import { rungFor } from '../../../brokers/rabbitmq/names.ts';
 import { type RabbitSettings, shownBroker } from '../../../brokers/rabbitmq/settings.ts';
 import type { End } from '../../../runtime/pipeline/ends.ts';
 import type { HostOptions } from '../../../runtime/pipeline/host.ts';
 import { PipelineHost } from '../../../runtime/pipeline/host.ts';
 import type { StepCounts } from '../../../runtime/pipeline/rates.ts';
 import { RabbitTransport } from '../../../runtime/transports/rabbitmq/transport.ts';
+import { Ghosts, inHandOf } from '../hands.ts';
 import type { PipelineRunner, RunnerView } from './runner.ts';
 import { type ToRabbitWorker, Worker } from './worker.ts';
 
@@ -32,14 +32,6 @@ const mendEveryMs = 20_000;
 /** Between two tries to do what could not be done. */
 const retryEveryMs = 1_000;
 
-/** Messages that a process which has died had sent to wait: nobody counts them, and their queue must stay. */
-interface Ghost {
-  readonly pipeline: string;
-  readonly queue: string;
-  readonly count: number;
-  readonly until: number;
-}
-
 interface Running {
   parts: PipelineParts;
   readonly workers: Map<string, Worker>;
@@ -55,7 +47,7 @@ export class BrokerRunner implements PipelineRunner {
   readonly #options: BrokerRunnerOptions;
   readonly #sources: PipelineHost;
   readonly #pipelines = new Map<string, Running>();
-  #ghosts: Ghost[] = [];
+  readonly #ghosts = new Ghosts();
   #names: NameTable;
   #mending = false;
   #retrying = false;
@@ -248,35 +240,19 @@ export class BrokerRunner implements PipelineRunner {
       missing: () => void this.#mend(pipeline),
       changed: () => changed(pipeline),
       log: (part, text) => log(part, text),
-      died: (delayed) => this.#remember(pipeline, run.consumers, delayed),
+      died: (delayed) => this.#ghosts.remember(pipeline, run.consumers, delayed, this.#options.now()),
     });
-  }
-
-  #remember(pipeline: string, consumers: readonly ConsumerConfig[], delayed: Readonly<Record<string, number>>): void {
-    const now = this.#options.now();
-    this.#ghosts = this.#ghosts.filter(({ until }) => until > now);
-    for (const { name, retry } of consumers) {
-      const count = delayed[name] ?? 0;
-      if (count > 0) this.#ghosts.push({ pipeline, queue: name, count, until: now + 2 * rungFor(retry.maxMs) });
-    }
   }
 
   /** What processes have in hand of a queue; of one that the broker calls `name`, where that is given. */
   #inHandOf(pipeline: string, queue: string, name?: string): InHand {
-    const now = this.#options.now();
-    const ghosts = this.#ghosts.filter(
-      (ghost) => ghost.pipeline === pipeline && ghost.queue === queue && ghost.until > now,
+    const workers = [...(this.#pipelines.get(pipeline)?.workers.values() ?? [])];
+    const { unsettled, delayed } = inHandOf(
+      workers.map(({ states }) => states),
+      queue,
+      name,
     );
-    let delayed = ghosts.reduce((sum, { count }) => sum + count, 0);
-    let unsettled = 0;
-    for (const worker of this.#pipelines.get(pipeline)?.workers.values() ?? []) {
-      const state = worker.states[queue];
-      delayed += state?.delayed ?? 0;
-      for (const [held, count] of Object.entries(state?.held ?? {})) {
-        if (name === undefined || name === held) unsettled += count;
-      }
-    }
-    return { unsettled, delayed };
+    return { unsettled, delayed: delayed + this.#ghosts.delayed(pipeline, queue, this.#options.now()) };
   }
 
   #stateOf({ parts, workers }: Running, step: string): Pick<QueueState, 'running' | 'breaker' | 'message'> {

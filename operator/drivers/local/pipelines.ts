@@ -225,6 +225,7 @@ export class LocalPipelines implements Driver {
   async #leave(owner: string, { plan, runner }: Owned): Promise<void> {
     if (!runner) return;
     const { pipeline } = plan.topology;
+    if (plan.retain) return await runner.release(pipeline);
     this.#leaving.set(owner, { pipeline, runner });
     await runner.remove(pipeline);
   }

@@ -22,7 +22,7 @@ const told = (broker: BrokerState | undefined, of = resource): Record<string, st
 const away = { code: 'BrokerUnavailable', message: 'connect ECONNREFUSED' };
 const refused = { code: 'BrokerRefused', message: 'the broker refuses the connection: no such user' };
 const conflict = { code: 'QueueConflict', message: 'the broker has a queue already' };
-const required = { code: 'BrokerRequired', message: 'the source old needs a broker, and this run has its own memory' };
+const required = { code: 'BrokerRequired', message: 'the source old needs a broker, and there is none' };
 const unknownCode = { code: 'SomethingElse', message: 'odd' };
 
 interface Case {
@@ -120,8 +120,7 @@ const cases: Record<string, Case> = {
     broker: { kind: 'memory', topology: required },
     connected: 'True Memory: ',
     topology: 'False BrokerRequired: the source old needs a broker',
-    ready:
-      'False BrokerRequired: the source old needs a broker, and this run has its own memory. Set LEVADA_BROKER_URL',
+    ready: 'False BrokerRequired: the source old needs a broker, and there is none. Name its Secret in',
     also: 'Stalled',
   },
   'a queue source, no broker, and nothing runs': {

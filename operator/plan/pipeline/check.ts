@@ -5,17 +5,19 @@ import { formatPath, type Path } from '../../../api/path.ts';
 import { show } from '../../../api/rules.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
 import { brokerKey, emittedTypes, type Neighbours } from '../neighbours.ts';
+import type { Place } from '../units.ts';
 import { caught } from './caught.ts';
 import { findCycle } from './cycle.ts';
 import { checkExpressions } from './expressions.ts';
 
-type Check = (pipeline: EventPipeline, neighbours: Neighbours) => Problem[];
+type Check = (pipeline: EventPipeline, neighbours: Neighbours, place: Place) => Problem[];
 
 /**
  * What is wrong with a pipeline that has the right form: what its expressions and schemas say, and what it refers to.
  * The first one is the reason of `Accepted=False`.
  */
-export const checkPipeline: Check = (pipeline, neighbours) => checks.flatMap((check) => check(pipeline, neighbours));
+export const checkPipeline = (pipeline: EventPipeline, neighbours: Neighbours, place: Place = 'Laptop'): Problem[] =>
+  checks.flatMap((check) => check(pipeline, neighbours, place));
 
 const checkSchemas: Check = ({ spec: { events = {} } }) =>
   Object.entries(events).flatMap(([type, { schema }]) => {
@@ -106,6 +108,17 @@ const checkBrokers: Check = ({ metadata, spec }, { pipelines }) =>
     return [problem('BrokersDiffer', path, params)];
   });
 
+/** Keys in the memory of a process mean nothing to the next pod. */
+const checkStores: Check = ({ spec: { steps } }, _, place) =>
+  steps.flatMap(({ name, idempotency }, index) => {
+    if (place === 'Laptop' || !idempotency) return [];
+    return [problem('StoreRequired', formatPath(['spec', 'steps', index, 'idempotency']), { found: show(name) })];
+  });
+
+/** What only a cluster has against it. */
+export const checkOnCluster = (pipeline: EventPipeline): Problem[] =>
+  checkStores(pipeline, { models: [], pipelines: {} }, 'Cluster');
+
 const brokerName = (key: string | undefined): string =>
   key === undefined ? 'the default broker' : `the broker of the Secret ${show(key)}`;
 
@@ -117,6 +130,7 @@ const checks: readonly Check[] = [
   checkEvents,
   checkCycle,
   checkBrokers,
+  checkStores,
   checkReferences,
 ];
 

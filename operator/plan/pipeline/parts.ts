@@ -35,6 +35,7 @@ export function planParts(resource: EventPipeline): PipelinePlan {
     containers: spec.steps.flatMap(({ name, container }) =>
       container ? [{ step: name, image: container.image }] : [],
     ),
+    ...(spec.deletionPolicy === 'Retain' && { retain: true }),
   };
 }
 

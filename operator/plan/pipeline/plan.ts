@@ -1,10 +1,10 @@
-import type { QueueState } from '../../../api/contract/pipeline.ts';
 import type { EventPipeline, EventPipelineStatus } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { Neighbours } from '../neighbours.ts';
-import type { Observed, ObservedPipeline, PipelinePlan, PlanResult } from '../units.ts';
-import { brokerFailure } from './broker-status.ts';
+import { isLeaving, type Observed, type Place, type PlanResult } from '../units.ts';
 import { checkPipeline } from './check.ts';
-import { fedQueues, planParts } from './parts.ts';
+import { planLeaving } from './leaving.ts';
+import { withLeftovers } from './leftovers.ts';
+import { planParts } from './parts.ts';
 import { summarizePipeline } from './status.ts';
 
 /**
@@ -17,43 +17,12 @@ export function planPipeline(
   observed: Observed,
   neighbours: Neighbours,
   now: string,
+  place: Place = 'Laptop',
 ): PlanResult<EventPipelineStatus> {
-  const problems = checkPipeline(resource, neighbours);
   const there = observed.pipeline;
+  if (isLeaving(resource)) return planLeaving(resource, there, now);
+  const problems = checkPipeline(resource, neighbours, place);
   const pipeline = problems.length > 0 ? there?.applied : withLeftovers(planParts(resource), there);
   const status = summarizePipeline(resource, there, problems, now);
   return { units: [], fronts: [], ...(pipeline && { pipeline }), status };
 }
-
-/**
- * A step that is gone from the spec gets no new messages, but handles those that it has; its dead letters stay until
- * somebody has dealt with them. Its queue stays for one more plan even when it was seen empty: as long as it was fed, a
- * message may have come since; and as long as the broker is away, when nobody knows what is in it. A queue of somebody else is let go at once: only what was put off is left to handle.
- */
-function withLeftovers(wanted: PipelinePlan, observed: ObservedPipeline | undefined): PipelinePlan {
-  if (!observed) return wanted;
-  const { applied, queues } = observed;
-  const fed = new Set(fedQueues(applied));
-  const mayGet = (name: string) => fed.has(name) || brokerFailure(observed.broker) !== undefined;
-  const left = leftoverNames(wanted, observed).filter((name) => mayGet(name) || holds(queues[name]));
-  const isBusy = (name: string) => left.includes(name) && (mayGet(name) || handles(queues[name]));
-  return {
-    ...wanted,
-    topology: {
-      ...wanted.topology,
-      queues: [...wanted.topology.queues, ...left.map((name) => ({ name, bindings: [] }))],
-    },
-    consumers: [...wanted.consumers, ...applied.consumers.filter(({ name }) => isBusy(name))],
-    containers: [...wanted.containers, ...applied.containers.filter(({ step }) => isBusy(step))],
-  };
-}
-
-/** Queues that were applied, or that the broker still has, and that nobody wants. */
-function leftoverNames(wanted: PipelinePlan, { applied, queues }: ObservedPipeline): string[] {
-  const names = new Set([...applied.topology.queues.map(({ name }) => name), ...Object.keys(queues)]);
-  for (const { name } of wanted.topology.queues) names.delete(name);
-  return [...names];
-}
-
-const handles = (queue: QueueState | undefined): boolean => queue !== undefined && queue.waiting + queue.inFlight > 0;
-const holds = (queue: QueueState | undefined): boolean => handles(queue) || (queue?.dead ?? 0) > 0;

@@ -1,4 +1,4 @@
-import type { QueueState } from '../../../api/contract/pipeline.ts';
+import type { Failure, QueueState } from '../../../api/contract/pipeline.ts';
 import { type ErrorCode, errors, type Problem } from '../../../api/errors.ts';
 import type { ConditionType } from '../../../api/v1alpha1/common.ts';
 import type {
@@ -41,7 +41,7 @@ export function summarizePipeline(
 }
 
 /** Steps that the status takes, those that drain included. */
-const maxSteps = 64;
+export const maxSteps = 64;
 
 function sourceStatus({ name, http }: PipelineSource, observed: ObservedPipeline | undefined): SourceStatus {
   const found = observed?.sources[name];
@@ -65,7 +65,7 @@ function leftovers(
     .map(([name, queue]) => stepStatus(name, queue, accepted || !fed.includes(name)));
 }
 
-function stepStatus(name: string, queue: QueueState | undefined, isLeft: boolean): StepStatus {
+export function stepStatus(name: string, queue: QueueState | undefined, isLeft: boolean): StepStatus {
   const state = isLeft ? 'Draining' : !queue?.running ? 'Pending' : queue.breaker === 'Closed' ? 'Running' : 'Waiting';
   return {
     name,
@@ -126,9 +126,12 @@ function sayAll(problems: readonly Problem[], situation: Situation): Partial<Rec
 
 const sentence = ({ path, message }: Problem): string => `${path}: ${message}`;
 
-/** Of the sources that are declared: one that is gone from the spec is about to end. */
-const failureOf = ({ observed, sources }: Situation) =>
-  sources.map(({ name }) => observed?.sources[name]?.failure).find((failure) => failure !== undefined);
+/** Of the sources and steps that are declared: one that is gone from the spec is about to end. */
+const failureOf = ({ observed, sources, steps }: Situation): Failure | undefined =>
+  [
+    ...sources.map(({ name }) => observed?.sources[name]?.failure),
+    ...[...sources, ...steps].map(({ name }) => observed?.failures?.[name]),
+  ].find((failure) => failure !== undefined);
 
 /** Of a failure of the broker, its outcome says whether it may pass by itself; a source has tried already. */
 function isStalled(situation: Situation): boolean {

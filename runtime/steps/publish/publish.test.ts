@@ -106,5 +106,5 @@ test.each<ErrorCode>(['PublishUnroutable', 'QueueNotFound', 'BrokerForbidden', '
 test('without a broker that others use it fails, and says what it needs', async () => {
   const failure = await failureOf(run('orders', environment));
   expect(errorCodeOf(failure)).toBe('BrokerRequired');
-  expect(failure.message).toBe('a publish step needs a broker, and this run has its own memory');
+  expect(failure.message).toBe('a publish step needs a broker, and there is none');
 });

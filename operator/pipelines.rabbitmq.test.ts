@@ -1,0 +1,282 @@
+/** Pipelines on a real API server and a real RabbitMQ; only the kubelet is stood in for. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { clientOf } from '../test/support/cluster.ts';
+import { RunningOperator } from '../test/support/operator.ts';
+import { conditionOf, onClusterWithRabbit, PipelineCluster } from '../test/support/pipeline-cluster.ts';
+import { until } from '../test/support/wait.ts';
+
+onClusterWithRabbit((broker) => {
+  let cluster: PipelineCluster;
+  beforeAll(async () => {
+    cluster = await PipelineCluster.start(broker);
+  });
+  afterAll(() => cluster.close());
+
+  const operator = (options: ConstructorParameters<typeof RunningOperator>[1] = {}) =>
+    new RunningOperator(clientOf(cluster.plane, cluster.plane.admin), options);
+
+  it('runs what is applied: an order that is posted comes to its step', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.apply('orders', [shop.step('check')]);
+    const live = await shop.says('orders', 'Ready', 'True Running');
+    expect(live.status?.sources).toEqual([
+      { name: 'api', ready: true, url: `http://orders-api.${shop.namespace}.svc/orders/` },
+    ]);
+    expect(live.metadata.finalizers).toEqual(['levada.dev/broker']);
+    expect(conditionOf(live, 'BrokerConnected')?.status).toBe('True');
+    expect(conditionOf(live, 'TopologyReady')?.status).toBe('True');
+    expect(await shop.children('orders')).toEqual([
+      'ConfigMap orders-api',
+      'ConfigMap orders-check',
+      'ConfigMap orders-plan',
+      'Deployment orders-api',
+      'Deployment orders-check',
+      'Service orders-api',
+    ]);
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+    expect(shop.handler.got('check')).toEqual([{ id: 1 }]);
+    await shop.remove('orders');
+    await shop.hasGone('orders');
+    expect(await shop.depth(`levada.${shop.namespace}.orders.record`)).toBeUndefined();
+    await until('its children are gone', async () => (await shop.children('orders')).length === 0);
+  });
+
+  it('a step that is removed handles what waits for it, and then its queue goes', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    shop.handler.hold('slow');
+    await shop.apply('orders', [shop.step('check'), shop.step('slow', { concurrency: 1 })]);
+    await shop.says('orders', 'Ready', 'True Running');
+    for (let id = 1; id <= 3; id++) await shop.order('orders', { id });
+    await until('one is in hand', () => shop.handler.got('slow').length === 1);
+    await shop.apply('orders', [shop.step('check')]);
+    await until('it is being emptied', async () => {
+      const { status } = await shop.read('orders');
+      return status?.steps.some(({ name, state }) => name === 'slow' && state === 'Draining');
+    });
+    await shop.order('orders', { id: 4 });
+    shop.handler.letGo('slow');
+    await until('it has gone', async () => !(await shop.children('orders')).includes('Deployment orders-slow'));
+    await until('nothing is said of it', async () => (await shop.read('orders')).status?.steps.length === 1);
+    await shop.says('orders', 'Ready', 'True Running');
+    const ids = shop.handler.got('slow').map((data) => (data as { id: number }).id);
+    expect(new Set(ids)).toEqual(new Set([1, 2, 3]));
+    await until('the other step has all', () => shop.handler.got('check').length === 4);
+  });
+
+  it('settings of queues that change make them anew, and nothing that waits is lost', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    shop.handler.hold('check');
+    const steps = [shop.step('check', { concurrency: 1 })];
+    await shop.apply('orders', steps);
+    await shop.says('orders', 'Ready', 'True Running');
+    for (let id = 1; id <= 3; id++) await shop.order('orders', { id });
+    await until('one is in hand', () => shop.handler.got('check').length === 1);
+    const before = await shop.queuesOf('orders', 'check');
+    const broker = { rabbitmq: { secretRef: { name: 'rabbitmq' }, queues: { deliveryLimit: 7 } } };
+    await shop.apply('orders', steps, { broker });
+    await until('there are two', async () => (await shop.queuesOf('orders', 'check')).length === 2);
+    await shop.order('orders', { id: 4 });
+    shop.handler.letGo('check');
+    await until(
+      'all are handled',
+      () => new Set(shop.handler.got('check').map((one) => JSON.stringify(one))).size === 4,
+    );
+    await until('only the new one is left', async () => {
+      const now = await shop.queuesOf('orders', 'check');
+      return now.length === 1 && now[0] !== before[0];
+    });
+    expect(await shop.depth(before[0] ?? '')).toBeUndefined();
+    await shop.says('orders', 'Ready', 'True Running');
+  });
+
+  it('a Secret that is missing is said; when it comes it runs, and when it changes its pods do', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.removeSecret('rabbitmq');
+    await shop.apply('orders', [shop.step('check')]);
+    const without = await shop.says('orders', 'Ready', 'False SecretNotFound');
+    expect(conditionOf(without, 'BrokerConnected')).toMatchObject({ status: 'False', reason: 'SecretNotFound' });
+    expect(conditionOf(without, 'Stalled')?.status).toBe('False');
+    expect(await shop.children('orders')).toEqual([]);
+    await shop.secret('rabbitmq', shop.uri.replace(':guest@', ':wrong@'));
+    await shop.says('orders', 'Ready', 'False BrokerRefused');
+    await shop.secret('rabbitmq', shop.uri);
+    await shop.says('orders', 'Ready', 'True Running');
+    const pids = cluster.kubelet.pids(shop.namespace, 'orders-check');
+    // Another user of the same broker.
+    await shop.secret('rabbitmq', await shop.otherUser());
+    await until('other pods run', () => {
+      const now = cluster.kubelet.pids(shop.namespace, 'orders-check');
+      return now.length === 1 && now[0] !== pids[0];
+    });
+    await shop.says('orders', 'Ready', 'True Running');
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+    // What runs goes on without it.
+    await shop.removeSecret('rabbitmq');
+    await shop.says('orders', 'Ready', 'False SecretNotFound');
+    await shop.order('orders', { id: 2 });
+    await until('it is handled as well', () => shop.handler.got('check').length === 2);
+    await shop.secret('rabbitmq', shop.uri);
+    await shop.says('orders', 'Ready', 'True Running');
+  });
+
+  it('without a broker of its own it has the operator’s, by a copy of its Secret', async () => {
+    await using shop = await cluster.shop();
+    const byDefault = { namespace: shop.namespace, name: 'rabbitmq' };
+    {
+      await using _ = operator();
+      await shop.apply('orders', [shop.step('check')], { broker: undefined });
+      const live = await shop.says('orders', 'Ready', 'False BrokerRequired');
+      expect(conditionOf(live, 'Ready')?.message).toContain('--broker-secret');
+    }
+    await using _ = operator({ broker: byDefault });
+    await shop.says('orders', 'Ready', 'True Running');
+    expect(await shop.children('orders')).toContain('Secret orders-broker');
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+    await shop.apply('orders', [shop.step('check')]);
+    await until('the copy has gone', async () => !(await shop.children('orders')).includes('Secret orders-broker'));
+    await shop.says('orders', 'Ready', 'True Running');
+  });
+
+  it('an operator that is started anew knows everything, and has nothing to do', async () => {
+    await using shop = await cluster.shop();
+    const pids = () => ['api', 'check'].map((part) => cluster.kubelet.pids(shop.namespace, `orders-${part}`));
+    {
+      await using _ = operator();
+      await shop.apply('orders', [shop.step('check')]);
+      await shop.says('orders', 'Ready', 'True Running');
+    }
+    const before = pids();
+    const { metadata } = await shop.read('orders');
+    await using again = operator();
+    await until('it leads', () => again.operator.leads);
+    await until('it has looked', async () =>
+      /controller_runtime_reconcile_total\{[^}]*result="success"\} [2-9]/.test(await again.metrics.registry.metrics()),
+    );
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+    await shop.says('orders', 'Ready', 'True Running');
+    expect(pids()).toEqual(before);
+    expect((await shop.read('orders')).metadata.generation).toBe(metadata.generation);
+  });
+
+  it('puts right what was edited or deleted by hand', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.apply('orders', [shop.step('check')]);
+    await shop.says('orders', 'Ready', 'True Running');
+    await shop.deleteChild('Deployment', 'orders-check');
+    await shop.deleteChild('Service', 'orders-api');
+    await shop.deleteChild('ConfigMap', 'orders-plan');
+    await until('all are there again', async () => (await shop.children('orders')).length === 6);
+    await shop.says('orders', 'Ready', 'True Running');
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+  });
+
+  it('a step with idempotency is not accepted on a cluster, and what ran before goes on', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.apply('orders', [shop.step('check')]);
+    await shop.says('orders', 'Ready', 'True Running');
+    await shop.apply('orders', [shop.step('check', { idempotency: {} })]);
+    const live = await shop.says('orders', 'Accepted', 'False StoreRequired');
+    expect(conditionOf(live, 'Accepted')?.message).toMatch(/^spec\.steps\[0\]\.idempotency: the step check /);
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+  });
+
+  it('deleted while messages wait: they are handled first; dead letters stay, and an event says so', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    shop.handler.hold('check');
+    await shop.apply('orders', [
+      shop.step('check', { concurrency: 1 }),
+      shop.step('bad', { http: { url: `${shop.handler.url}/422/bad` } }),
+    ]);
+    await shop.says('orders', 'Ready', 'True Running');
+    for (let id = 1; id <= 2; id++) await shop.order('orders', { id });
+    await until('there are dead letters', async () => (await shop.read('orders')).status?.deadLetters === 2);
+    await shop.remove('orders');
+    const leaving = await shop.says('orders', 'Ready', 'False Removing');
+    expect(conditionOf(leaving, 'Ready')?.message).toMatch(
+      / of check\. To leave them in the broker set spec\.deletionPolicy: Retain\.$/,
+    );
+    shop.handler.letGo('check');
+    await shop.hasGone('orders');
+    expect(new Set(shop.handler.got('check').map((one) => JSON.stringify(one))).size).toBe(2);
+    expect(await shop.depth(`levada.${shop.namespace}.orders.bad.dead`)).toBe(2);
+    expect(await shop.depth(`levada.${shop.namespace}.orders.check.dead`)).toBeUndefined();
+    const [left] = (await shop.events('orders')).filter((one) => one.includes('LeftBehind'));
+    expect(left).toContain('in the broker stay 0 messages and 2 dead letters of bad');
+  });
+
+  it('with Retain it goes at once, and another one of its name has everything', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    shop.handler.hold('check');
+    const steps = [shop.step('check', { concurrency: 1 })];
+    await shop.apply('orders', steps, { deletionPolicy: 'Retain' });
+    await shop.says('orders', 'Ready', 'True Running');
+    for (let id = 1; id <= 2; id++) await shop.order('orders', { id });
+    await shop.remove('orders');
+    await shop.hasGone('orders');
+    expect(await shop.depth(`levada.${shop.namespace}.orders.record`)).toBe(1);
+    shop.handler.letGo('check');
+    await shop.apply('orders', steps);
+    await shop.says('orders', 'Ready', 'True Running');
+    await until(
+      'both are handled',
+      () => new Set(shop.handler.got('check').map((one) => JSON.stringify(one))).size === 2,
+    );
+  });
+
+  it('a namespace that is deleted takes it along, and an event or the log says what is left', async () => {
+    await using shop = await cluster.shop();
+    await using running = operator();
+    shop.handler.hold('check');
+    await shop.apply('orders', [shop.step('check', { concurrency: 1 })]);
+    await shop.says('orders', 'Ready', 'True Running');
+    for (let id = 1; id <= 2; id++) await shop.order('orders', { id });
+    await shop.removeNamespace();
+    await shop.hasGone('orders');
+    expect(running.log.join('\n')).toMatch(/EventPipeline\/[^ ]+ is deleted: in the broker stay [12] messages/);
+  });
+
+  it('two pipelines of a namespace share a broker; one takes what the other emits', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.apply('orders', [shop.step('check')]);
+    await shop.apply('mirror', [{ ...shop.step('copy'), consumes: ['copied'] }], {
+      sources: [{ name: 'other', emits: 'copied', event: { pipeline: 'orders', type: 'order.created' } }],
+    });
+    await shop.says('orders', 'Ready', 'True Running');
+    await shop.says('mirror', 'Ready', 'True Running');
+    await shop.order('orders', { id: 1 });
+    await until('both have it', () => shop.handler.got('check').length === 1 && shop.handler.got('copy').length === 1);
+    await shop.remove('orders');
+    await shop.hasGone('orders');
+    await shop.says('mirror', 'Accepted', 'False PipelineNotFound');
+  });
+
+  it('a container step: its image beside the consumer; one that cannot be had is said', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    const box = (image: string) => [
+      shop.step('check'),
+      { name: 'box', consumes: ['order.created'], container: { image } },
+    ];
+    await shop.apply('orders', box('missing/box:1'));
+    const live = await shop.says('orders', 'Ready', 'False ImageUnavailable');
+    expect(conditionOf(live, 'Ready')?.message).toContain('missing/box:1');
+    await shop.apply('orders', box('box:2'));
+    await shop.says('orders', 'Ready', 'True Running');
+    expect(await shop.children('orders')).toContain('Service orders-box');
+  });
+});
