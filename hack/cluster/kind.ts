@@ -1,0 +1,40 @@
+/** A cluster by kind, for contributors who have Docker; not run on the machines that Levada is made on. */
+import { execFile } from 'node:child_process';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Cluster } from './cluster.ts';
+import { cache } from './programs.ts';
+
+const run = promisify(execFile);
+const name = 'levada';
+const folder = join(cache, 'kind');
+
+export const hasKind = (): Promise<boolean> =>
+  Promise.all([run('docker', ['info']), run('kind', ['version'])]).then(
+    () => true,
+    () => false,
+  );
+
+export class KindCluster implements Cluster {
+  readonly kubeconfig = join(folder, 'kubeconfig');
+
+  async up(log: (text: string) => void): Promise<boolean> {
+    await mkdir(folder, { recursive: true });
+    const { stdout } = await run('kind', ['get', 'clusters']);
+    const isThere = stdout.split('\n').includes(name);
+    const command = isThere ? ['export', 'kubeconfig'] : ['create', 'cluster', '--wait', '2m'];
+    log(`kind ${command.join(' ')}`);
+    await run('kind', [...command, '--name', name, '--kubeconfig', this.kubeconfig]);
+    return !isThere;
+  }
+
+  async down(): Promise<void> {
+    await run('kind', ['delete', 'cluster', '--name', name, '--kubeconfig', this.kubeconfig]);
+    await rm(folder, { recursive: true, force: true });
+  }
+
+  async load(archive: string): Promise<void> {
+    await run('kind', ['load', 'image-archive', archive, '--name', name]);
+  }
+}
