@@ -5,6 +5,9 @@ const include = '{api,brokers,operator,runtime,cli,hack,test}/**/*.test.ts';
 const withRabbit = '**/*.rabbitmq.test.ts';
 /** What needs an API server, likewise. */
 const withCluster = '**/*.cluster.test.ts';
+/** What needs a whole cluster, which is made for it: only when asked for (`all`), and a part of it in CI. */
+const withNode = '**/*.e2e.test.ts';
+const e2e = process.env['LEVADA_E2E'] === 'all' ? withNode : process.env['CI'] === 'true' && '**/iris.e2e.test.ts';
 
 export default defineConfig({
   test: {
@@ -17,7 +20,11 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: 'levada', include: [include], exclude: [withRabbit, withCluster, '**/node_modules/**'] },
+        test: {
+          name: 'levada',
+          include: [include],
+          exclude: [withRabbit, withCluster, withNode, '**/node_modules/**'],
+        },
       },
       {
         extends: true,
@@ -27,6 +34,21 @@ export default defineConfig({
         extends: true,
         test: { name: 'cluster', include: [withCluster], globalSetup: ['test/support/cluster-setup.ts'] },
       },
+      ...(e2e
+        ? [
+            {
+              extends: true as const,
+              test: {
+                name: 'e2e',
+                include: [e2e],
+                globalSetup: ['test/e2e/setup.ts'],
+                testTimeout: 600_000,
+                fileParallelism: false,
+                sequence: { groupOrder: 1 }, // behind all others: it has the machine for itself
+              },
+            },
+          ]
+        : []),
     ],
   },
 });

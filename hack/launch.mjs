@@ -17,6 +17,8 @@ const steps = {
   prove: [['hack/prove.ts']],
   rabbitmq: [['hack/rabbitmq.ts']],
   cluster: [['hack/cluster.ts']],
+  image: [['hack/image.ts']],
+  e2e: [['hack/test.ts', '--project=e2e']],
 };
 
 function run(command, args, options = {}) {

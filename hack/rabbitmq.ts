@@ -26,7 +26,8 @@ export const rabbitVersions = Object.keys(suites) as RabbitVersion[];
 
 const run = promisify(execFile);
 const cache = join(process.env['LEVADA_CACHE_DIR'] ?? join(homedir(), '.cache', 'levada'), 'rabbitmq');
-const treeOf = (version: RabbitVersion) => join(cache, suites[version]);
+/** Where the tree of a version is, once it is installed. */
+export const treeOf = (version: RabbitVersion) => join(cache, suites[version]);
 const isRoot = process.getuid?.() === 0;
 
 /** Why a broker of this version cannot be started here; `undefined`: it can. */

@@ -10,6 +10,8 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const filters = process.argv.slice(2);
+// The tests on a whole cluster are there only for who asks for them.
+if (filters.includes('--project=e2e')) process.env['LEVADA_E2E'] = 'all';
 
 interface Counts {
   passed: number;

@@ -41,9 +41,13 @@ export interface Load {
   stop(): Promise<LoadResult>;
 }
 
-/** Starts the client; resolves when its first requests have ended. */
-export async function startLoad(url: string, connections: number): Promise<Load> {
-  const child = spawn(process.execPath, [self, url, String(connections)], { stdio: ['pipe', 'pipe', 'inherit'] });
+/** Starts the client; resolves when its first requests have ended. @param client the command that runs this file, if not here */
+export async function startLoad(
+  url: string,
+  connections: number,
+  [program, ...args]: readonly [string, ...string[]] = [process.execPath, self],
+): Promise<Load> {
+  const child = spawn(program, [...args, url, String(connections)], { stdio: ['pipe', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text;

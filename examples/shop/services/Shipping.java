@@ -23,8 +23,8 @@ import java.util.concurrent.Executors;
  * GET  /stats       shipments that this process has booked
  * </pre>
  *
- * The port is in the environment variable PORT. With SHIPPING_LEDGER, a line of JSON for each event that was handled goes
- * to that file before the answer does.
+ * The port is in the environment variable PORT, the address in HOST (default: 127.0.0.1). With SHIPPING_LEDGER, a line of
+ * JSON for each event that was handled goes to that file before the answer does.
  */
 public class Shipping {
     private static final int MAX_BODY = 16 * 1024 * 1024;
@@ -51,7 +51,7 @@ public class Shipping {
         System.setProperty("sun.net.httpserver.idleInterval", "600");
         System.setProperty("sun.net.httpserver.maxIdleConnections", "1000");
         int port = Integer.parseInt(System.getenv("PORT"));
-        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getByName("127.0.0.1"), port), 1024);
+        HttpServer server = HttpServer.create(new InetSocketAddress(InetAddress.getByName(System.getenv().getOrDefault("HOST", "127.0.0.1")), port), 1024);
         Shipping shipping = new Shipping(System.getenv("SHIPPING_LEDGER"));
         server.createContext("/", shipping::handle);
         server.setExecutor(Executors.newFixedThreadPool(32));

@@ -5,8 +5,8 @@
     GET  /customers/ID     a customer's record
     GET  /stats            reservations of this process
 
-The port is in the environment variable PORT. With INVENTORY_LEDGER, a line of JSON for each event that was handled goes
-to that file before the answer does.
+The port is in the environment variable PORT, the address in HOST (default: 127.0.0.1). With INVENTORY_LEDGER, a line of
+JSON for each event that was handled goes to that file before the answer does.
 """
 
 import json
@@ -186,7 +186,7 @@ class Server(ThreadingHTTPServer):
 def main():
     # What is in hand is cut off and comes again: the key keeps it from being done twice.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    with Server(("127.0.0.1", int(os.environ["PORT"]))) as server:
+    with Server((os.environ.get("HOST", "127.0.0.1"), int(os.environ["PORT"]))) as server:
         print(f"inventory (Python) listens on {server.server_port}", flush=True)
         server.serve_forever()
 

@@ -91,6 +91,6 @@ const server = createServer((request, response) => {
   else reply(response, 501, { error: 'GET or POST' });
 });
 server.keepAliveTimeout = 600_000;
-server.listen({ port: Number(process.env.PORT), host: '127.0.0.1', backlog: 1024 }, () => {
+server.listen({ port: Number(process.env.PORT), host: process.env.HOST ?? '127.0.0.1', backlog: 1024 }, () => {
   console.log(`shipping (Node) listens on ${server.address().port}`);
 });

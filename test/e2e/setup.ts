@@ -1,0 +1,44 @@
+/** A cluster with the operator that the chart installs and the images of this clone, for all files *.e2e.test.ts. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { TestProject } from 'vitest/node';
+import { clusterHere, helm, missingCluster, missingHelm } from '../../hack/cluster.ts';
+import { buildImage } from '../../hack/image/image.ts';
+import { images } from '../../hack/image.ts';
+import { imageVersion, operatorNamespace } from '../support/e2e.ts';
+import { root } from '../support/up.ts';
+
+const run = promisify(execFile);
+const log = (text: string) => process.stderr.write(`e2e: ${text}\n`);
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const missing = (await missingCluster()) ?? missingHelm();
+  // Whoever gets here has asked for it, or is CI, where nothing is left out.
+  if (missing !== undefined) throw new Error(missing);
+  const cluster = await clusterHere();
+  const isNew = await cluster.up(log);
+  const helmed = (...args: string[]) =>
+    run(helm, [...args, '--kubeconfig', cluster.kubeconfig, '--namespace', operatorNamespace], { timeout: 300_000 });
+  const end = async () => {
+    if (isNew) await cluster.down();
+    else await helmed('uninstall', 'levada', '--wait');
+  };
+  try {
+    if (!isNew) await helmed('uninstall', 'levada', '--wait', '--ignore-not-found'); // of a run that was killed
+    for (const image of images) {
+      const { tag, path, bytes } = await buildImage(image, imageVersion);
+      await cluster.load(path);
+      log(`${tag}, ${(bytes / 1e6).toFixed(0)} MB, is on the node`);
+    }
+    const began = performance.now();
+    const values = [`image.tag=${imageVersion}`, 'crds.keep=false'].flatMap((value) => ['--set-string', value]);
+    await helmed('install', 'levada', join(root, 'charts/levada'), '--create-namespace', '--wait', ...values);
+    log(`the operator is ready ${((performance.now() - began) / 1000).toFixed(1)} s after helm install`);
+  } catch (error) {
+    await end();
+    throw error;
+  }
+  project.provide('e2e', { kubeconfig: cluster.kubeconfig });
+  return end;
+}
