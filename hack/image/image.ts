@@ -11,6 +11,8 @@ const cache = join(process.env['LEVADA_CACHE_DIR'] ?? join(homedir(), '.cache', 
 
 export interface ImageSource {
   readonly name: string;
+  /** Where something names it. Default: that of whoever makes it. */
+  readonly version?: string;
   readonly config: ImageConfig;
   /** What fills each layer, given an empty folder; what changes seldom comes first. */
   readonly layers: ReadonlyArray<(folder: string) => Promise<Layer>>;
@@ -34,7 +36,7 @@ export async function buildImage(source: ImageSource, version: string): Promise<
       await mkdir(folder);
       layers.push(await fill(folder));
     }
-    const tag = `${source.name}:${version}`;
+    const tag = `${source.name}:${source.version ?? version}`;
     const path = join(cache, `${tag.replaceAll(/[/:]/g, '-')}.tar`);
     return (await hasDocker())
       ? await buildByDocker(path, tag, source.config, work, layers)

@@ -8,7 +8,8 @@ const services = resolve(import.meta.dirname, '../../examples/shop/services');
 
 const service = (name: string): ImageSource => ({
   name: `shop/${name}`,
-  config: { ...nodeConfig, Cmd: ['node', `${name}.mjs`] },
+  version: '1', // as shop.yaml has it
+  config: { ...nodeConfig, Env: [...nodeConfig.Env, 'HOST=0.0.0.0', 'PORT=8080'], Cmd: ['node', `${name}.mjs`] },
   layers: [
     scratchLayer,
     nodeLayer,

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { type BoundSocket, bindSocket } from '../../operator/drivers/local/sockets.ts';
 import type { DeadLetter } from '../../runtime/pipeline/dead-letters.ts';
+import type { ShopRun, Sunk } from './shop-all.ts';
 import { Shop } from './shop-up.ts';
 import { root } from './up.ts';
 import { until } from './wait.ts';
@@ -25,11 +26,6 @@ export const shares = {
   resources: ['resource-'],
 } as const;
 
-interface Sunk {
-  readonly type: string;
-  readonly id: string;
-  readonly data: Record<string, unknown>;
-}
 interface Handled {
   readonly order_id: string;
   readonly attempt: number;
@@ -38,7 +34,7 @@ interface Handled {
 type Spec = { sources: object[]; steps: Array<Record<string, unknown>>; events: Record<string, unknown> };
 
 /** The example with a sink, short time-outs, two attempts, and whatever else a test adds. */
-export class OutcomeShop implements AsyncDisposable {
+export class OutcomeShop implements ShopRun, AsyncDisposable {
   readonly shop: Shop;
   readonly #sink: ChildProcess;
   readonly #closed: BoundSocket;
@@ -118,6 +114,14 @@ export class OutcomeShop implements AsyncDisposable {
         ({ data }) => (data as { order_id?: string }).order_id === orderId,
       ),
     );
+  }
+
+  idle(): Promise<unknown> {
+    return this.shop.idle();
+  }
+
+  deadLetters(): Promise<DeadLetter[]> {
+    return this.shop.deadLetters();
   }
 
   /** The event of that type that came of an order. */

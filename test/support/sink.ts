@@ -1,14 +1,15 @@
 /**
  * Takes every event that is posted to it, in a process of its own: a line `{type, id, source, data}` of the file for each,
- * before it answers. Prints its port.
+ * before it answers. Prints its port: a free one of this machine alone, or the one that it is told, for everybody.
  *
- *     node sink.ts FILE
+ *     node sink.ts FILE [PORT]
  */
 import { openSync, writeSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
-const file = openSync(process.argv[2] ?? '', 'a');
+const [, , path = '', port = '0'] = process.argv;
+const file = openSync(path, 'a');
 const server = createServer((req, res) => {
   const chunks: Buffer[] = [];
   req.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -19,4 +20,6 @@ const server = createServer((req, res) => {
     res.writeHead(204).end();
   });
 });
-server.listen(0, '127.0.0.1', () => console.log((server.address() as AddressInfo).port));
+server.listen(Number(port), port === '0' ? '127.0.0.1' : '0.0.0.0', () =>
+  console.log((server.address() as AddressInfo).port),
+);
