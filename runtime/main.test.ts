@@ -1,6 +1,8 @@
 import { Agent, request } from 'node:http';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { ModelServerConfig } from '../api/contract/model-server.ts';
 import { freePort } from '../operator/drivers/local/ports.ts';
+import { startProxy } from '../test/support/proxy.ts';
 import {
   call,
   fixture,
@@ -84,17 +86,54 @@ function load(port: number, clients: number) {
 }
 
 describe('the end of a process', () => {
-  test.each(['SIGTERM', 'SIGINT'] as const)('%s under load: no request fails, exit code 0', async (signal) => {
+  test('SIGTERM under load: no request fails, though callers hear of it only later; exit code 0', async () => {
+    const [first, second] = [await start(iris(2)), await start(iris(2))];
+    await Promise.all([ready(first), ready(second)]);
+    // What kube-proxy does: it chooses for each connection, by what it has heard so far.
+    let endpoint = first;
+    const service = await startProxy(() => ({ host: '127.0.0.1', port: endpoint.serving }));
+    const clients = load(service.port, 16);
+    const more = (count: number) => {
+      const before = clients.answered();
+      return until(() => clients.answered() >= before + count || clients.failures.length > 0);
+    };
+    await more(500);
+    first.child.kill('SIGTERM');
+    await until(async () => (await call(`http://127.0.0.1:${first.admin}/readyz`)).status === 503);
+    const connections = service.accepted;
+    await more(20);
+    expect(service.accepted).toBeGreaterThan(connections); // each answer ends its connection
+    endpoint = second;
+    expect(await first.exit()).toEqual({ code: 0, signal: null });
+    await more(100);
+    await clients.stop();
+    await service.close();
+    expect(clients.failures).toEqual([]);
+    expect(first.log.map(({ msg }) => msg)).toEqual(['model loaded', 'draining', 'drained']);
+  });
+
+  test('SIGINT under load: no request fails, exit code 0', async () => {
     const server = await start(iris(2));
     await ready(server);
     const clients = load(server.serving, 16);
     await until(() => clients.answered() > 500);
-    server.child.kill(signal);
+    server.child.kill('SIGINT');
     expect(await server.exit()).toEqual({ code: 0, signal: null });
     await clients.ended;
     expect(clients.failures).toEqual([]);
     expect(clients.answered()).toBeGreaterThan(500);
     expect(server.log.map(({ msg }) => msg)).toEqual(['model loaded', 'draining', 'drained']);
+  });
+
+  test('after SIGTERM it is accepted for a moment: whoever sends has not heard of it yet', async () => {
+    const server = await start(iris(2));
+    await ready(server);
+    const url = `http://127.0.0.1:${server.serving}/predict`;
+    server.child.kill('SIGTERM');
+    await until(async () => (await call(`http://127.0.0.1:${server.admin}/readyz`)).status === 503);
+    const { status, headers } = await post(url, features);
+    expect([status, headers.get('connection')]).toEqual([200, 'close']);
+    expect(await server.exit()).toEqual({ code: 0, signal: null });
   });
 
   test('what is in hand is answered first: a slow run, and a body that is on its way', async () => {
@@ -130,7 +169,7 @@ describe('the end of a process', () => {
   });
 
   test('SIGTERM during a run that outlasts the time to drain: the process does not wait for its end', async () => {
-    const server = await start(fixture('slow'), ['--drain-timeout-ms', '100']);
+    const server = await start(fixture('slow'), ['--drain-timeout-ms', '100', '--linger-ms', '0']);
     await ready(server);
     const body = { inputs: [{ name: 'X', shape: [64, 4], datatype: 'FP32', data: Array(256).fill(2) }] };
     const requests = Array.from({ length: 15 }, () =>
@@ -144,6 +183,14 @@ describe('the end of a process', () => {
     expect(server.log.at(-1)?.['msg']).toBe('the time to drain is over');
     await all;
   });
+});
+
+test('a configuration of no kind that there is: the process ends, and says what is allowed', async () => {
+  const config = { ...serverConfig(iris(2)), kind: 'gateway' } as unknown as ModelServerConfig;
+  const server = await startProcess(config, { serving: 0, admin: 0 });
+  started.push(server);
+  expect((await server.exit()).code).toBe(1);
+  await until(() => server.stderr().includes('allowed: a configuration whose kind is model-server or pipeline'));
 });
 
 describe('a model that never ends', () => {

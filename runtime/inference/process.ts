@@ -90,7 +90,8 @@ class ModelServer {
     this.draining = true;
     this.#log.info({ why }, 'draining');
     this.port.retire();
-    if (this.#service.status.state === 'Loaded') await pause(lingerMs);
+    // Without a moment in between: who connects in it would have its connection reset.
+    if (lingerMs > 0 && this.#service.status.state === 'Loaded') await pause(lingerMs);
     setTimeout(() => {
       this.#log.warn({ ms: this.#drainMs }, 'the time to drain is over');
       // Not an orderly exit: that would wait for the run that has held up the drain.

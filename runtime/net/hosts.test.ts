@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { errorCodeOf } from '../../api/errors.ts';
-import { type Names, resolveHost } from './hosts.ts';
+import { type Names, resolveHost, resolveInPod } from './hosts.ts';
 
 const local: Record<string, string> = {
   inventory: 'http://127.0.0.1:9000',
@@ -45,4 +45,12 @@ describe('where a URL leads on a laptop', () => {
       expect(errorCodeOf(error)).toBe('HostUnknown');
     }
   });
+});
+
+test.each([
+  ['a container of the pod, path and query kept', 'http://shop-box/handle?x=1', 'http://127.0.0.1:8081/handle?x=1'],
+  ['a Service, which DNS knows', 'http://fraud/v2', 'http://fraud/v2'],
+  ['what every object has', 'http://constructor/', 'http://constructor/'],
+])('where a URL leads in a pod: %s', (_name, url, expected) => {
+  expect(resolveInPod(new URL(url), { 'shop-box': 'http://127.0.0.1:8081' }).href).toBe(expected);
 });

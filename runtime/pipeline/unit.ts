@@ -139,7 +139,7 @@ export class PipelineUnit {
    */
   async drain(lingerMs = 0): Promise<void> {
     if (this.draining) return;
-    const lingers = this.#parts.sources.length > 0 && this.status.state === 'Loaded';
+    const lingers = lingerMs > 0 && this.#parts.sources.length > 0 && this.status.state === 'Loaded';
     this.#end.abort();
     if (lingers) {
       this.#host.retireSources();

@@ -170,9 +170,38 @@ describe('a live edit', () => {
   });
 });
 
-describe('a drain', () => {
-  const raw = (body: string) => `POST /orders/ HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
+const raw = (body: string) => `POST /orders/ HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 
+describe('a source whose place another process takes', () => {
+  test('takes events as before, and ends each connection with its next answer', async () => {
+    await using source = await run();
+    const kept = await rawConnection(source.source.port);
+    kept.socket.write(raw('{}'));
+    expect(await kept.until((text) => text.endsWith('}'))).toMatch(/^HTTP\/1.1 202 [\s\S]*connection: keep-alive/i);
+    source.source.retire();
+    kept.socket.write(raw('{}'));
+    expect(await kept.ended()).toMatch(/connection: keep-alive[\s\S]*HTTP\/1.1 202 [\s\S]*connection: close/i);
+    const { status, headers } = await post(source.url, {});
+    expect([status, headers['connection']]).toEqual([202, 'close']);
+    expect(source.published).toHaveLength(3);
+  });
+
+  test('refuses nothing that has begun when it is drained, and accepts nothing more', async () => {
+    const source = await run();
+    source.source.retire();
+    const late = await rawConnection(source.source.port);
+    late.socket.write('POST /orders/ HT');
+    expect((await post(source.url, 'x')).status).toBe(400); // whatever was sent before has been read by now
+    const drained = source.source.drain();
+    await expect(post(source.url, {})).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    late.socket.write('TP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}');
+    expect(await late.ended()).toMatch(/^HTTP\/1.1 202 [\s\S]*connection: close/i);
+    await drained;
+    expect(source.published).toHaveLength(1);
+  });
+});
+
+describe('a drain', () => {
   test('finishes what is in hand, closes what is idle, and refuses what comes', async () => {
     const door = gate();
     const source = await run({}, { publish: () => door.wait() });

@@ -158,7 +158,12 @@ export class StandInKubelet {
     const child = spawn(process.execPath, args, { cwd: root, stdio: 'ignore' });
     child.on('error', () => {});
     this.#running.set(uid, { child, address, isReady: false });
-    await this.#say(pod, { phase: 'Running', podIP: address, podIPs: [{ ip: address }] });
+    await this.#say(pod, {
+      phase: 'Running',
+      podIP: address,
+      podIPs: [{ ip: address }],
+      ...statusesOf(pod, (one) => ({ ready: one !== container, state: startedNow() })),
+    });
   }
 
   /** Writes the configuration to `file`, and a file for each key of the Secrets. @returns whether all of it is there */
@@ -223,7 +228,7 @@ export class StandInKubelet {
     running.isReady = isReady;
     const status = isReady ? 'True' : 'False';
     const conditions = ['Ready', 'ContainersReady'].map((type) => ({ type, status }));
-    const started = { running: { startedAt: new Date().toISOString().replace(/\.\d+Z$/, 'Z') } };
+    const started = startedNow();
     const runtime = runtimeOf(pod);
     await this.#say(pod, {
       phase: 'Running',
@@ -241,6 +246,8 @@ export class StandInKubelet {
     });
   }
 }
+
+const startedNow = () => ({ running: { startedAt: new Date().toISOString().replace(/\.\d+Z$/, 'Z') } });
 
 const containersOf = ({ spec }: Pod): Container[] => [...(spec.initContainers ?? []), ...spec.containers];
 
