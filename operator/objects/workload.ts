@@ -1,4 +1,4 @@
-import { drainTimeoutMs } from '../../api/contract/model-server.ts';
+import { drainTimeoutMs, lingerMs } from '../../api/contract/model-server.ts';
 import type { PodTemplate } from '../../api/v1alpha1/pod-template.ts';
 import { configFile } from './configmap.ts';
 import { type KubernetesObject, metadataOf, type Owner } from './metadata.ts';
@@ -7,7 +7,7 @@ import { type Fields, overlaid } from './overlay.ts';
 const configFolder = '/etc/levada';
 
 /** Seconds between the end of draining and SIGKILL. */
-const killMargin = 10;
+const killMargin = 5;
 
 /** A set of pods that are all alike: what a Deployment keeps. */
 export interface Workload {
@@ -80,7 +80,7 @@ const podSpec = (workload: Workload): object => ({
   ...(workload.serviceAccountName !== undefined && { serviceAccountName: workload.serviceAccountName }),
   automountServiceAccountToken: false, // pods never call the API server
   enableServiceLinks: false,
-  terminationGracePeriodSeconds: drainTimeoutMs / 1000 + killMargin,
+  terminationGracePeriodSeconds: (lingerMs + drainTimeoutMs) / 1000 + killMargin,
   securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
   ...(workload.replicas >= 2 && { topologySpreadConstraints: spread(workload) }),
   ...(workload.sidecars && workload.sidecars.length > 0 && { initContainers: workload.sidecars }),
