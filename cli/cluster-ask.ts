@@ -83,15 +83,15 @@ async function refusedTemplates(client: KubeClient, place: string, { resource }:
 }
 
 /** @throws LevadaError KubeconfigInvalid, and what `work` throws */
-async function onCluster<T>(
+export async function onCluster<T>(
   flags: ClusterFlags,
-  work: (client: KubeClient, namespace: string) => Promise<T>,
+  work: (client: KubeClient, namespace: string, config: KubeConfig) => Promise<T>,
 ): Promise<T> {
   const config = configOf(flags);
   const { namespace = config.getContextObject(config.getCurrentContext())?.namespace ?? 'default' } = flags;
   const client = new KubeClient(config);
   try {
-    return await work(client, namespace);
+    return await work(client, namespace, config);
   } finally {
     await client.close();
   }

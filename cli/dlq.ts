@@ -4,13 +4,15 @@ import { namespacedName } from '../api/contract/names.ts';
 import { LevadaError } from '../api/errors.ts';
 import { compileExpression } from '../api/language/expression.ts';
 import type { DeadLetter, DeadLetterFilter } from '../runtime/pipeline/dead-letters.ts';
+import { type ClusterFlags, isCluster, withClusterFlags } from './cluster.ts';
+import type { DeadLetterDesk } from './dead-letter-desk.ts';
 import { findResource } from './get.ts';
 import { askRun, localResources } from './local-run.ts';
 import { counted, exitCodes, print, printJson, printNote } from './output.ts';
 import { formatAge, formatTable } from './table.ts';
-import type { AdminRequest } from './up/admin.ts';
 
-interface Flags {
+interface Flags extends ClusterFlags {
+  brokerSecret?: string;
   step?: string;
   reason?: string;
   type?: string;
@@ -27,7 +29,7 @@ const verbs = ['ls', 'show', 'replay', 'drop'] as const;
 type Verb = (typeof verbs)[number];
 
 export function dlqCommand(): Command {
-  return new Command('dlq')
+  return withClusterFlags(new Command('dlq'))
     .summary('look at dead letters, send them again, drop them')
     .description('Messages that a step has given up, with the reason, the step, the attempt and the error.')
     .argument('<name>', 'name of the EventPipeline')
@@ -41,6 +43,7 @@ export function dlqCommand(): Command {
     .option('--to <step>', 'replay into the queue of this step instead')
     .option('--dry-run', 'replay and drop: say how many match, and do nothing', false)
     .option('--all', 'replay or drop all that match, without ids', false)
+    .option('--broker-secret <name>', "on a cluster: Secret of the operator's broker, where the pipeline names none")
     .option('--limit <count>', 'list at most so many', '1000')
     .addOption(new Option('-o, --output <format>', 'how to print').choices(['table', 'json']).default('table'))
     .addHelpText(
@@ -48,12 +51,16 @@ export function dlqCommand(): Command {
       `
 A replay puts the message back into its step's queue, for that step alone, as a first attempt.
 
+On a cluster (--context, --kubeconfig) the broker itself is asked, as its Secret says and with your rights: to get eventpipelines and
+secrets, and, where the broker is a Service of the cluster, to get services, list pods and create pods/portforward.
+
 Example:
   levada dlq orders ls
   levada dlq orders show 5f6c0a9e-…
   levada dlq orders replay --all --step inventory --dry-run
   levada dlq orders replay --all --where 'total_amount > 100' --rate 20
   levada dlq orders replay --all --step score --to score-v2
+  levada dlq orders ls --context staging -n shop
 
 Exit codes: 0 done, 1 nothing matches or nothing runs, 2 wrong usage.`,
     )
@@ -61,47 +68,65 @@ Exit codes: 0 done, 1 nothing matches or nothing runs, 2 wrong usage.`,
 }
 
 async function act(name: string, verb: Verb, ids: string[], flags: Flags): Promise<void> {
+  const filter = filterOf(verb, ids, flags);
+  const limit = countOf('--limit', flags.limit);
+  await onDesk(name, flags, async (desk) => {
+    if (verb === 'ls' || verb === 'show') {
+      const letters = await desk.list(filter, limit);
+      if (verb === 'show' && letters.length === 0) process.exitCode = exitCodes.no;
+      if (flags.output === 'json') printJson(verb === 'ls' ? { items: letters } : letters);
+      else print(verb === 'ls' ? tableOf(letters) : letters.map(fullText).join('\n\n') || 'no dead letter matches');
+      return;
+    }
+    const done = verb === 'replay' ? 'replayed' : 'dropped';
+    const count = flags.dryRun ? await desk.count(filter) : await carryOut(verb, desk, filter, flags);
+    if (count === 0) process.exitCode = exitCodes.no;
+    const letters = counted(count, 'dead letter');
+    if (flags.output === 'json') printJson({ [flags.dryRun ? 'matching' : done]: count });
+    else print(flags.dryRun ? `${letters} would be ${done}` : `${letters} ${done}`);
+  });
+}
+
+/** @throws LevadaError NoRun, Usage, Cluster…, Broker… */
+async function onDesk(name: string, flags: Flags, work: (desk: DeadLetterDesk) => Promise<void>): Promise<void> {
+  if (isCluster(flags)) return await (await import('./cluster-dlq.ts')).onClusterDesk(flags, name, work);
+  if (flags.namespace !== undefined || flags.brokerSecret !== undefined) {
+    const detail = '--namespace and --broker-secret are for a cluster; name one by --context or --kubeconfig';
+    throw new LevadaError('Usage', { detail });
+  }
   const { resource } = findResource(await localResources(), name);
   if (resource.kind !== 'EventPipeline') {
     throw new LevadaError('Usage', { detail: `${name} is a ${resource.kind}; only an EventPipeline has dead letters` });
   }
-  const request = {
-    pipeline: namespacedName(resource.metadata),
-    filter: filterOf(verb, ids, flags),
-    limit: countOf('--limit', flags.limit),
-  };
-  if (verb === 'ls' || verb === 'show') {
-    const letters = await askRun<DeadLetter[]>('/deadletters', request);
-    if (verb === 'show' && letters.length === 0) process.exitCode = exitCodes.no;
-    if (flags.output === 'json') printJson(verb === 'ls' ? { items: letters } : letters);
-    else print(verb === 'ls' ? tableOf(letters) : letters.map(fullText).join('\n\n') || 'no dead letter matches');
-    return;
-  }
-  const done = verb === 'replay' ? 'replayed' : 'dropped';
-  const count = flags.dryRun ? await askRun<number>('/count', request) : await carryOut(verb, request, flags);
-  if (count === 0) process.exitCode = exitCodes.no;
-  if (flags.output === 'json') printJson({ [flags.dryRun ? 'matching' : done]: count });
-  else
-    print(
-      flags.dryRun ? `${counted(count, 'dead letter')} would be ${done}` : `${counted(count, 'dead letter')} ${done}`,
-    );
+  await work(deskOfRun(namespacedName(resource.metadata)));
 }
 
-type DeadLetterRequest = Pick<AdminRequest, 'pipeline' | 'filter'>;
+/** Those of a pipeline that runs from this folder: its process is asked. */
+const deskOfRun = (pipeline: string): DeadLetterDesk => ({
+  list: (filter, limit) => askRun('/deadletters', { pipeline, filter, limit }),
+  count: (filter) => askRun('/count', { pipeline, filter }),
+  replay: (filter, replay) => askRun('/replay', { pipeline, filter, replay }),
+  drop: (filter) => askRun('/drop', { pipeline, filter }),
+});
 
 /** @returns how many */
-async function carryOut(verb: 'replay' | 'drop', request: DeadLetterRequest, { to, rate }: Flags): Promise<number> {
-  if (verb === 'drop') return await askRun<number>('/drop', request);
+async function carryOut(
+  verb: 'replay' | 'drop',
+  desk: DeadLetterDesk,
+  filter: DeadLetterFilter,
+  { to, rate }: Flags,
+): Promise<number> {
+  if (verb === 'drop') return await desk.drop(filter);
   const toStep = to === undefined ? {} : { to };
-  if (rate === undefined) return await askRun<number>('/replay', { ...request, replay: toStep });
+  if (rate === undefined) return await desk.replay(filter, toStep);
   const perSecond = countOf('--rate', rate);
   // As many as there are now: what fails again comes back as a dead letter, and is not replayed for ever.
-  const total = await askRun<number>('/count', request);
+  const total = await desk.count(filter);
   let count = 0;
   while (count < total) {
     const began = performance.now();
     const most = Math.min(perSecond, total - count);
-    const replayed = await askRun<number>('/replay', { ...request, replay: { ...toStep, most } });
+    const replayed = await desk.replay(filter, { ...toStep, most });
     count += replayed;
     if (replayed === 0) break;
     printNote(`${count} of ${total} replayed`);

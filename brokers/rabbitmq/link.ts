@@ -167,7 +167,18 @@ export class Link {
   }
 
   #connect(): Promise<ChannelModel> {
-    const { host: hostname, port, tls, vhost, username, password, ca, cert, key } = this.#settings;
+    const {
+      host: hostname,
+      port,
+      tls,
+      serverName = hostname,
+      vhost,
+      username,
+      password,
+      ca,
+      cert,
+      key,
+    } = this.#settings;
     const where = {
       protocol: tls ? 'amqps' : 'amqp',
       hostname,
@@ -184,7 +195,7 @@ export class Link {
       clientProperties: { connection_name: this.#options.name },
       ...(tls && {
         // Addresses are no names (RFC 6066).
-        ...(isIP(hostname) === 0 && { servername: hostname }),
+        ...(isIP(serverName) === 0 && { servername: serverName }),
         ca: ca === undefined ? undefined : [ca],
         cert,
         key,

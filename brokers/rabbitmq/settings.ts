@@ -8,6 +8,8 @@ export interface RabbitSettings {
   readonly host: string;
   readonly port: number;
   readonly tls: boolean;
+  /** What its certificate is for, where that is another name than `host`. */
+  readonly serverName?: string;
   readonly vhost: string;
   readonly username: string;
   readonly password: string;

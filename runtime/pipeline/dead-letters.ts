@@ -45,9 +45,12 @@ export interface ReplayOptions {
   readonly to?: string;
 }
 
+/** Where dead letters are. */
+export type DeadLetterPlace = Pick<Transport, 'depths' | 'visitDead'>;
+
 /** Lists at most `limit`, oldest first within each step. @throws LevadaError BrokerUnavailable */
 export async function listDeadLetters(
-  transport: Transport,
+  transport: DeadLetterPlace,
   pipeline: string,
   filter: DeadLetterFilter,
   limit: number,
@@ -63,7 +66,7 @@ export async function listDeadLetters(
 
 /** @returns how many match @throws LevadaError BrokerUnavailable, ExpressionInvalid */
 export async function countDeadLetters(
-  transport: Transport,
+  transport: DeadLetterPlace,
   pipeline: string,
   filter: DeadLetterFilter,
 ): Promise<number> {
@@ -83,7 +86,7 @@ export async function countDeadLetters(
  * @throws LevadaError BrokerUnavailable: those before it are replayed, the rest are where they were
  */
 export async function replayDeadLetters(
-  transport: Transport,
+  transport: DeadLetterPlace,
   pipeline: string,
   filter: DeadLetterFilter,
   { most = Number.POSITIVE_INFINITY, to }: ReplayOptions = {},
@@ -100,7 +103,7 @@ export async function replayDeadLetters(
 
 /** @returns how many are gone @throws LevadaError BrokerUnavailable */
 export async function dropDeadLetters(
-  transport: Transport,
+  transport: DeadLetterPlace,
   pipeline: string,
   filter: DeadLetterFilter,
 ): Promise<number> {
@@ -114,7 +117,7 @@ export async function dropDeadLetters(
 
 type Act = (message: Message, step: string) => DeadLetterFate;
 
-async function visit(transport: Transport, pipeline: string, filter: DeadLetterFilter, act: Act): Promise<void> {
+async function visit(transport: DeadLetterPlace, pipeline: string, filter: DeadLetterFilter, act: Act): Promise<void> {
   const ids = filter.ids && new Set(filter.ids);
   const where = filter.where === undefined ? undefined : compileExpression(filter.where);
   const steps = Object.entries(await transport.depths(pipeline)).filter(

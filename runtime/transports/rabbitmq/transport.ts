@@ -13,6 +13,7 @@ import {
   rungName,
   topRung,
 } from '../../../brokers/rabbitmq/names.ts';
+import { lookAtOthers } from '../../../brokers/rabbitmq/others.ts';
 import type { RabbitSettings } from '../../../brokers/rabbitmq/settings.ts';
 import { type Clock, systemClock } from '../../clock.ts';
 import type { Message } from '../../events/message.ts';
@@ -207,6 +208,22 @@ export class RabbitTransport implements Transport {
       for (const [name, count] of subscription.held) held[name] = (held[name] ?? 0) + count;
     }
     return held;
+  }
+
+  /** Dead letters of a pipeline whose queues another process makes. Nothing else of it is touched. */
+  lookAt(pipeline: string): Pick<Transport, 'depths' | 'visitDead'> {
+    return {
+      depths: async () => {
+        this.#assertOpen();
+        const links = { consuming: this.#link, publishing: this.#publishing };
+        const { placement, depths } = await lookAtOthers(links, pipeline);
+        this.place(placement);
+        return Object.fromEntries(
+          Object.entries(depths).map(([queue, depth]) => [queue, { ...depth, delayed: 0, unsettled: 0 }]),
+        );
+      },
+      visitDead: (name, visit) => this.visitDead(name, visit),
+    };
   }
 
   async visitDead(
