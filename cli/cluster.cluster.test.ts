@@ -1,4 +1,5 @@
 /** Commands that ask a cluster, against a real API server. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,6 +16,8 @@ import { getCommand } from './get.ts';
 import { statusCommand } from './status.ts';
 import { run } from './testing.ts';
 import { validateCommand } from './validate.ts';
+
+const hasKubectl = spawnSync('kubectl', ['version', '--client']).status === 0;
 
 onCluster((cluster) => {
   let client: KubeClient;
@@ -131,6 +134,25 @@ onCluster((cluster) => {
       /could not be asked about spec\.podTemplate: .*cannot (patch|create) resource "deployments"/,
     );
   });
+
+  it.skipIf(!hasKubectl).for(['examples/iris/iris.yaml', 'examples/shop/shop.yaml'])(
+    '%s survives kubectl get -o yaml | kubectl apply -f -',
+    async (example) => {
+      const kubectl = (input: string, ...args: string[]) =>
+        execFileSync('kubectl', [...args, '--kubeconfig', cluster.kubeconfig, '-n', round], {
+          input,
+          encoding: 'utf8',
+        });
+      const round = await freshNamespace(client);
+      const file = join(root, example);
+      kubectl('', 'apply', '--server-side', '-f', file);
+      const before = kubectl('', 'get', '-f', file, '-o', 'yaml');
+      expect(before).toMatch(/generation: 1\b/);
+      kubectl(before, 'apply', '-f', '-');
+      // Another generation would be another spec.
+      expect(kubectl('', 'get', '-f', file, '-o', 'yaml')).not.toMatch(/generation: 2\b/);
+    },
+  );
 
   it('says what is wrong with the flags', async () => {
     const wrong = ['--kubeconfig', cluster.kubeconfig, '--context', 'nowhere'];
