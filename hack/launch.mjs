@@ -15,6 +15,7 @@ const steps = {
   start: [['hack/start.ts']],
   test: [['hack/test.ts']],
   prove: [['hack/prove.ts']],
+  sim: [['test/sim/main.ts']],
   rabbitmq: [['hack/rabbitmq.ts']],
   cluster: [['hack/cluster.ts']],
   image: [['hack/image.ts']],
