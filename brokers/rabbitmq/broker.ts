@@ -196,7 +196,9 @@ export class RabbitBroker {
   async #trying<T>(pipeline: string, work: () => Promise<T>): Promise<T> {
     try {
       const done = await work();
-      this.#failures.delete(pipeline);
+      const rest = this.#known.get(pipeline)?.unverified;
+      if (rest) this.#failures.set(pipeline, rest);
+      else this.#failures.delete(pipeline);
       return done;
     } catch (error) {
       this.#failures.set(pipeline, error as LevadaError);
@@ -288,8 +290,23 @@ export class RabbitBroker {
     const { pipeline, queues, settings = {} } = known.topology;
     const entry = ({ name: queue, bindings }: QueueSpec, byPolicy: boolean) =>
       [workQueue(pipeline, queue, settings, byPolicy).name, { queue, bindings, byPolicy }] as const;
-    if (!again || known.byPolicy) known.byPolicy = await this.#canUsePolicies(known);
+    if (!again || known.byPolicy) await this.#lookAtPolicies(known);
     return Object.fromEntries(queues.map((spec) => entry(spec, known.byPolicy)));
+  }
+
+  /** While the management API is away, what was made with policies goes on, and is mended. */
+  async #lookAtPolicies(known: Known): Promise<void> {
+    const { pipeline, queues, settings = {} } = known.topology;
+    try {
+      known.byPolicy = await this.#canUsePolicies(known);
+      delete known.unverified;
+    } catch (error) {
+      const names = queues.map(({ name }) => workQueue(pipeline, name, settings, true).name);
+      const made = names.every((name) => known.record[name]?.byPolicy);
+      if (errorCodeOf(error) !== 'BrokerUnavailable' || !made) throw error;
+      known.byPolicy = true;
+      known.unverified = error as LevadaError;
+    }
   }
 
   /** Sets the policies of all queues, and sees whether they rule. */
@@ -401,8 +418,14 @@ export class RabbitBroker {
     if ((await this.#ready(name)) > 0) return false;
     const { unsettled, delayed } = this.#options.inHand(pipeline, queue, name);
     if (unsettled > 0 || (whole && delayed > 0)) return false;
-    if (whole && (await this.#ready(deadQueueName(pipeline, queue))) > 0) return false;
+    if (whole && !(await this.#isUntouched(deadQueueName(pipeline, queue)))) return false;
     return (await this.#ready(name)) === 0;
+  }
+
+  /** Nothing waits, and nobody has anything of it in hand: a quorum queue counts whoever does as a consumer. */
+  async #isUntouched(name: string): Promise<boolean> {
+    const { messageCount, consumerCount } = await lookAt(this.#link, name);
+    return messageCount + consumerCount === 0;
   }
 
   async #bringBack(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Binding, Topology } from '../../api/contract/pipeline.ts';
 import type { PlacedSource, Placement } from '../../api/contract/placement.ts';
+import type { LevadaError } from '../../api/errors.ts';
 import { deadQueueName, workQueue } from './names.ts';
 import type { PipelineRecord, RecordedQueue } from './record.ts';
 
@@ -14,6 +15,8 @@ export interface Known {
   /** Names of queues that are empty and about to go: nobody is to take from them any more. */
   readonly leaving: Set<string>;
   byPolicy: boolean;
+  /** Why nobody can tell whether the policies are as they should be: the queues are those that were made with them. */
+  unverified?: LevadaError;
 }
 
 /** What is known of a queue that is not wanted. */

@@ -1,3 +1,4 @@
+import { Agent, request } from 'undici';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import { type RabbitSettings, shownBroker } from './settings.ts';
 
@@ -20,9 +21,13 @@ const priority = 1_000;
  */
 export class Management {
   readonly #settings: RabbitSettings;
+  readonly #agent: Agent;
 
   constructor(settings: RabbitSettings) {
     this.#settings = settings;
+    const { ca, cert, key } = settings;
+    // Whom the broker's own port is trusted by, and who asks: the same for this one.
+    this.#agent = new Agent({ connect: { ca, cert, key } });
   }
 
   /**
@@ -76,19 +81,19 @@ export class Management {
     return encodeURIComponent(this.#settings.vhost);
   }
 
-  async #ask(method: string, path: string, body?: unknown): Promise<{ code: number; body: unknown }> {
+  async #ask(method: 'GET' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<{ code: number; body: unknown }> {
     const { managementUri = '', username, password } = this.#settings;
     const authorization = `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
     try {
-      const response = await fetch(`${managementUri.replace(/\/$/, '')}/api/${path}`, {
+      const { statusCode: code, body: answer } = await request(`${managementUri}/api/${path}`, {
         method,
+        dispatcher: this.#agent,
         headers: { authorization, 'content-type': 'application/json' },
-        redirect: 'error',
         signal: AbortSignal.timeout(timeoutMs),
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
-      const text = await response.text();
-      return { code: response.status, body: response.status === 200 && text !== '' ? JSON.parse(text) : undefined };
+      const text = await answer.text();
+      return { code, body: code === 200 && text !== '' ? JSON.parse(text) : undefined };
     } catch (error) {
       throw this.#unavailable(messageOf(error), error);
     }

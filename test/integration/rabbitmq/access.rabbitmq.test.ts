@@ -1,8 +1,11 @@
 /** docs/guides/rabbitmq.md: who may do what, and what is there already. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { createServer } from 'node:tls';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { type RabbitVersion, startRabbit } from '../../../hack/rabbitmq.ts';
@@ -187,6 +190,20 @@ onEachRabbit((broker) => {
     await rig.apply(rig.queue('a', 'order'));
     await rig.publish(message('1'));
     await (await rig.consume('a')).has(1);
+    // The management API behind the same CA, which asks for the same certificate.
+    const server = { cert: await text('server.pem'), key: await text('server.key'), ca: await text('ca.pem') };
+    const front = createServer({ ...server, requestCert: true, rejectUnauthorized: true }, (near) => {
+      const far = connect(rabbit.ports.management, '127.0.0.1');
+      for (const socket of [near, far]) socket.on('error', () => {}); // the other one ends as well
+      near.pipe(far).pipe(near);
+    });
+    front.listen(0, '127.0.0.1');
+    await once(front, 'listening');
+    resources.defer(() => void front.close());
+    const managementUri = `https://localhost:${(front.address() as AddressInfo).port}`;
+    await using managed = await Rig.open({ ...settings, ca: await text('ca.pem'), ...client, managementUri });
+    await managed.applyWith({ maxLength: 5 }, managed.queue('a', 'order'));
+    expect(managed.state.broker.settings).toBe('Policies');
     for (const wrong of [{ ca: await text('other.pem'), ...client }, client, { ca: await text('ca.pem') }]) {
       await using refused = await Rig.open({ ...settings, ...wrong });
       const failure = await until('it is refused', () => refused.state.broker.connection);

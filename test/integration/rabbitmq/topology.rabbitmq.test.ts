@@ -11,6 +11,7 @@ import {
 } from '../../../brokers/rabbitmq/names.ts';
 import { many, message } from '../../../runtime/transports/conformance/messages.ts';
 import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
+import { startProxy } from '../../support/proxy.ts';
 import { onEachRabbit } from '../../support/rabbitmq.ts';
 import { until } from '../../support/wait.ts';
 import { ask, Others, openRig, Rig, rejection } from './harness.ts';
@@ -37,6 +38,20 @@ onEachRabbit((broker) => {
     expect(inbox.ids).toEqual(['0', 'new']);
     expect(inbox.consumer.failure).toBeUndefined();
     expect(rig.nameOf('a')).toBe(name);
+  });
+
+  test('F11: what comes while a queue is gone is lost to its step alone, and the gap is told', async () => {
+    await using rig = await openRig(broker, { mends: false });
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'order'));
+    await others.channel.deleteQueue(rig.nameOf('a'));
+    // The broker returns what reaches no queue, and this one reaches that of the other step.
+    await rig.publish(message('meanwhile'));
+    await rig.rabbit.broker.mend(rig.pipeline);
+    await rig.publish(message('later'));
+    await rig.depthIs('a', { ready: 1 });
+    await rig.depthIs('b', { ready: 2 });
+    expect(Object.keys(rig.state.lostAt)).toEqual(['a']);
   });
 
   test('F21: an adopted queue that is not there is waited for, and is never made', async () => {
@@ -194,6 +209,36 @@ onEachRabbit((broker) => {
     });
   });
 
+  test('P11: while the management API is away, what was made with policies goes on and is mended', async () => {
+    const { hostname, port } = new URL(broker.management);
+    await using resources = new AsyncDisposableStack();
+    const proxy = await startProxy(() => ({ host: hostname, port: Number(port) }));
+    resources.defer(() => proxy.close());
+    await using owner = await openRig(broker);
+    await using others = await Others.open(owner.settings);
+    const settings = { ...owner.settings, managementUri: `http://127.0.0.1:${proxy.port}` };
+    await using rig = await Rig.open(settings);
+    await rig.applyWith({ maxLength: 10 }, rig.queue('a', 'order'));
+    expect(rig.state.broker.settings).toBe('Policies');
+    proxy.cut();
+    proxy.refuse();
+    const name = rig.nameOf('a');
+    await others.channel.deleteQueue(name);
+    expect(await rig.rabbit.broker.mend(rig.pipeline)).toBe(true);
+    await rig.publish(message('1'));
+    expect(rig.state.broker.topology).toMatchObject({ code: 'BrokerUnavailable' });
+    expect(rig.state.broker.topology?.message).toContain('the management API of');
+    // Whoever begins meanwhile finds the same queue.
+    await using next = await Rig.open(settings);
+    next.pipeline = rig.pipeline;
+    await next.applyWith({ maxLength: 10 }, next.queue('a', 'order'));
+    expect(next.namesOf('a')).toEqual([name]);
+    proxy.heal();
+    await rig.rabbit.broker.mend(rig.pipeline);
+    expect(rig.state.broker.topology).toBeUndefined();
+    await rig.depthIs('a', { ready: 1 });
+  });
+
   test('P15: a consumer whose queue is gone says so, and goes on when it is there again', async () => {
     await using rig = await openRig(broker, { mends: false });
     await using others = await Others.open(rig.settings);
@@ -235,6 +280,8 @@ onEachRabbit((broker) => {
     await others.channel.deleteExchange(exchange);
     expect((await rejection(rig.publish(message('3')))).code).toBe('BrokerUnavailable');
     await works('3');
+    // Nobody is mending still.
+    await rig.rabbit.broker.mend(rig.pipeline);
     for (const name of [retryExchange, deadExchange, rungName(1_000)]) await others.channel.deleteExchange(name);
     await others.channel.deleteQueue(rungName(1_000));
     expect(await rig.rabbit.broker.mend(rig.pipeline)).toBe(true);
@@ -304,6 +351,35 @@ onEachRabbit((broker) => {
     await until('the others are kept', async () => {
       const { messageCount } = await others.channel.checkQueue(lostQueue);
       return messageCount === lostAtOnce;
+    });
+  });
+
+  test('P4: dead letters that somebody is looking at keep their queue', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'order'));
+    await rig.bury('a', '1');
+    const dead = deadQueueName(rig.pipeline, 'a');
+    // As `levada dlq` does, maybe of a run that has fallen silent.
+    const held = await until('it is there', () => others.channel.get(dead));
+    const looks = async (ms: number) => {
+      for (const end = performance.now() + ms; performance.now() < end; ) {
+        await rig.rabbit.depths(rig.pipeline);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    };
+    await rig.apply(rig.queue('b', 'order'));
+    await looks(3_000);
+    await rig.apply();
+    await looks(500);
+    others.channel.nack(held);
+    await until('it is back', async () => (await others.channel.checkQueue(dead)).messageCount === 1);
+    const again = await until('it is there still', () => others.channel.get(dead));
+    others.channel.ack(again);
+    await until('its queue goes when it is gone', async () => {
+      await rig.rabbit.depths(rig.pipeline);
+      const found = await ask<Array<{ name: string }>>(broker, 'GET', `queues/${rig.settings.vhost}`);
+      return !found.some(({ name }) => name === dead);
     });
   });
 
