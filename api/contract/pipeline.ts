@@ -124,6 +124,15 @@ export interface Binding {
   readonly type: string;
 }
 
+/** Of a pipeline that ends: nothing more comes from outside, and what its steps emit still reaches the next ones. */
+export const endingTopology = (topology: Topology): Topology => ({
+  ...topology,
+  queues: topology.queues.map(({ name, bindings }) => ({
+    name,
+    bindings: bindings.filter(({ pipeline }) => pipeline === topology.pipeline),
+  })),
+});
+
 /** Which broker carries a pipeline's messages. */
 export interface BrokerRef {
   readonly kind: 'rabbitmq';

@@ -1,12 +1,13 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Logger } from 'pino';
-import type {
-  ConsumerConfig,
-  Failure,
-  HttpSourceConfig,
-  PipelineParts,
-  QueueState,
-  SourceState,
+import {
+  type ConsumerConfig,
+  endingTopology,
+  type Failure,
+  type HttpSourceConfig,
+  type PipelineParts,
+  type QueueState,
+  type SourceState,
 } from '../../api/contract/pipeline.ts';
 import { failureOf } from '../../api/errors.ts';
 import { HttpSource } from '../sources/http-source.ts';
@@ -83,10 +84,7 @@ export class PipelineHost {
     const running = this.#pipelines.get(pipeline);
     if (!running) return;
     await this.#closeSources(running, () => true);
-    await this.#options.transport.apply({
-      pipeline,
-      queues: running.parts.topology.queues.map(({ name }) => ({ name, bindings: [] })),
-    });
+    await this.#options.transport.apply(endingTopology(running.parts.topology));
   }
 
   /** Ends what runs of a pipeline here; its queues stay as they are. */

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import type { PipelineParts, QueueState } from '../../../api/contract/pipeline.ts';
+import { endingTopology, type PipelineParts, type QueueState } from '../../../api/contract/pipeline.ts';
 import type { NameTable } from '../../../api/contract/pipeline-worker.ts';
 import { errorCodeOf, messageOf } from '../../../api/errors.ts';
 import type { InHand } from '../../../brokers/rabbitmq/broker.ts';
@@ -48,6 +48,8 @@ export class BrokerRunner implements PipelineRunner {
   readonly #sources: PipelineHost;
   readonly #pipelines = new Map<string, Running>();
   readonly #ghosts = new Ghosts();
+  /** Processes that nobody needs any more, and that finish what they have in hand. */
+  readonly #ending = new Set<Worker>();
   #names: NameTable;
   #mending = false;
   #retrying = false;
@@ -86,8 +88,7 @@ export class BrokerRunner implements PipelineRunner {
     const running = this.#pipelines.get(pipeline);
     if (!running) return;
     const { topology, consumers } = running.parts;
-    const queues = topology.queues.map(({ name }) => ({ name, bindings: [] }));
-    await this.apply({ topology: { ...topology, queues }, sources: [], consumers });
+    await this.apply({ topology: endingTopology(topology), sources: [], consumers });
   }
 
   async release(pipeline: string): Promise<void> {
@@ -95,7 +96,7 @@ export class BrokerRunner implements PipelineRunner {
     if (!running) return;
     this.#pipelines.delete(pipeline);
     await this.#sources.release(pipeline);
-    await Promise.all([...running.workers.values()].map((worker) => worker.drain()));
+    for (const worker of running.workers.values()) this.#end(worker);
   }
 
   /** Dead letters stay in the broker, and the queues that hold them. */
@@ -107,8 +108,9 @@ export class BrokerRunner implements PipelineRunner {
     running.workers.clear();
     try {
       await this.transport.apply({ pipeline, queues: [] });
-      const left = Object.values(await this.transport.depths(pipeline));
-      if (left.some(({ ready, unsettled }) => ready + unsettled > 0)) {
+      const left = Object.entries(await this.transport.depths(pipeline));
+      const delayed = (queue: string) => this.#inHandOf(pipeline, queue).delayed;
+      if (left.some(([queue, { ready, unsettled }]) => ready + unsettled + delayed(queue) > 0)) {
         // Something has come back meanwhile, and needs its step again.
         await this.remove(pipeline);
         return false;
@@ -123,7 +125,7 @@ export class BrokerRunner implements PipelineRunner {
   }
 
   get isIdle(): boolean {
-    return this.#pipelines.size === 0;
+    return this.#pipelines.size === 0 && this.#ending.size === 0;
   }
 
   async observe(pipeline: string): Promise<RunnerView> {
@@ -182,13 +184,25 @@ export class BrokerRunner implements PipelineRunner {
   async close(): Promise<void> {
     for (const timer of this.#timers) clearInterval(timer);
     await this.#sources.close();
-    const workers = [...this.#pipelines.values()].flatMap((running) => [...running.workers.values()]);
-    await Promise.all(workers.map((worker) => worker.drain()));
+    await Promise.all(this.#all().map((worker) => worker.drain()));
     await this.transport.close();
   }
 
   kill(): void {
-    for (const { workers } of this.#pipelines.values()) for (const worker of workers.values()) worker.kill();
+    for (const worker of this.#all()) worker.kill();
+  }
+
+  #all(): Worker[] {
+    return [...[...this.#pipelines.values()].flatMap(({ workers }) => [...workers.values()]), ...this.#ending];
+  }
+
+  /** Lets it finish. Whoever takes its place begins meanwhile. */
+  #end(worker: Worker): void {
+    this.#ending.add(worker);
+    worker
+      .drain()
+      .catch((error: unknown) => this.#options.log(worker.name, 'its process could not be ended', error))
+      .finally(() => this.#ending.delete(worker));
   }
 
   /** Does what was asked for, or notes that it could not be done. */
@@ -229,7 +243,7 @@ export class BrokerRunner implements PipelineRunner {
     for (const [name, worker] of running.workers) {
       if (groups.has(name)) continue;
       running.workers.delete(name);
-      worker.drain().catch((error: unknown) => this.#options.log(name, 'its process could not be ended', error));
+      this.#end(worker);
     }
   }
 
@@ -246,7 +260,7 @@ export class BrokerRunner implements PipelineRunner {
 
   /** What processes have in hand of a queue; of one that the broker calls `name`, where that is given. */
   #inHandOf(pipeline: string, queue: string, name?: string): InHand {
-    const workers = [...(this.#pipelines.get(pipeline)?.workers.values() ?? [])];
+    const workers = this.#all().filter((worker) => worker.pipeline === pipeline);
     const { unsettled, delayed } = inHandOf(
       workers.map(({ states }) => states),
       queue,

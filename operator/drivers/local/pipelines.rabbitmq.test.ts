@@ -3,8 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { expect, test } from 'vitest';
 import type { ConsumerConfig } from '../../../api/contract/pipeline.ts';
 import { LevadaError } from '../../../api/errors.ts';
+import { exchangeName } from '../../../brokers/rabbitmq/names.ts';
 import { settingsFromUri } from '../../../brokers/rabbitmq/settings.ts';
 import { type RabbitVersion, startRabbit } from '../../../hack/rabbitmq.ts';
+import { handlerServer } from '../../../runtime/steps/testing.ts';
+import { message } from '../../../runtime/transports/conformance/messages.ts';
+import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
 import { Others, userOf } from '../../../test/integration/rabbitmq/harness.ts';
 import { freshVhost, onEachRabbit } from '../../../test/support/rabbitmq.ts';
 import { until } from '../../../test/support/wait.ts';
@@ -51,6 +55,48 @@ function planOf(pipeline: string, secret?: string): UnitPlan {
       ...(secret !== undefined && { broker: { kind: 'rabbitmq' as const, secret } }),
     },
   };
+}
+
+/** A handler, and behind it a step that puts what comes of it into the mail queue. */
+function twoSteps(pipeline: string, url: string, secret?: string): UnitPlan {
+  const { pipeline: plan } = planOf(pipeline, secret) as { pipeline: NonNullable<UnitPlan['pipeline']> };
+  const [, mail] = plan.consumers as [ConsumerConfig, ConsumerConfig];
+  const handler: ConsumerConfig = {
+    ...mail,
+    name: 'handler',
+    action: { kind: 'http', url, timeoutMs: 60_000 },
+    emits: [{ type: 'order' }],
+  };
+  const [, toMail] = plan.topology.queues;
+  const queues = [{ name: 'handler', bindings: [{ pipeline, type: 'posted' }] }, toMail!];
+  return { ...gone, pipeline: { ...plan, topology: { pipeline, queues }, consumers: [handler, mail] } };
+}
+
+/** As a source does. */
+async function post(others: Others, pipeline: string, ...ids: string[]): Promise<void> {
+  for (const id of ids) {
+    const { content, options } = encode(message(id, { type: 'posted' }));
+    others.channel.publish(exchangeName(pipeline), 'posted', content, { ...options, mandatory: true });
+  }
+  await others.channel.waitForConfirms();
+}
+
+/** Takes all mails. @returns their ids as they come */
+async function mails(others: Others): Promise<string[]> {
+  const ids: string[] = [];
+  const take = (found: { content: Buffer } | null) => ids.push((JSON.parse(`${found?.content}`) as { id: string }).id);
+  await others.channel.consume('mail', take, { noAck: true });
+  return ids;
+}
+
+/** Answers with its event's data when it is opened. */
+async function gatedHandler() {
+  const gate = Promise.withResolvers<void>();
+  const server = await handlerServer((res, { body }) => {
+    const answer = () => void res.writeHead(200, { 'content-type': 'application/json' }).end(body);
+    gate.promise.then(answer, answer);
+  });
+  return { ...server, open: () => gate.resolve() };
 }
 
 class Run implements AsyncDisposable {
@@ -145,6 +191,59 @@ onEachRabbit((broker) => {
       const named = connections.map(({ user }) => user);
       return named.includes(users[1]!.username) && !named.includes(users[0]!.username);
     });
+  });
+
+  test('one that is removed hands on what its steps emit until all of it is handled', { timeout: 90_000 }, async () => {
+    const uri = await freshVhost(broker);
+    await using others = await prepare(uri);
+    await using handler = await gatedHandler();
+    await using run = new Run(uri);
+    await run.apply(twoSteps(run.name, handler.url));
+    const ids = await mails(others);
+    await post(others, run.name, 'a', 'b', 'c', 'd', 'e');
+    await until('two are in hand', () => handler.requests.length === 2);
+    await run.apply(gone);
+    handler.open();
+    await until('all come out', () => ids.length === 5, { seen: () => `${ids} of ${handler.requests.length}` });
+    expect(ids.sort()).toEqual(['a', 'b', 'c', 'd', 'e']);
+    const left = async () => {
+      const authorization = `Basic ${Buffer.from('guest:guest').toString('base64')}`;
+      const { vhost } = settingsFromUri(uri, 'the test');
+      const response = await fetch(`${broker.management}/api/queues/${vhost}`, { headers: { authorization } });
+      return (await response.json()) as Array<{ name: string }>;
+    };
+    await until('its queues go', async () => !(await left()).some(({ name }) => name.includes('.handler.')));
+  });
+
+  test('with another broker it goes on there, and all that the one before holds stays', {
+    timeout: 90_000,
+  }, async () => {
+    const [old, next] = [await freshVhost(broker), await freshVhost(broker)];
+    await using oldOthers = await prepare(old);
+    await using nextOthers = await prepare(next);
+    await using handler = await gatedHandler();
+    await using run = new Run();
+    run.secrets.set('test/rabbitmq', { uri: old });
+    await run.apply(twoSteps(run.name, handler.url, 'test/rabbitmq'));
+    const ids = { old: await mails(oldOthers), next: await mails(nextOthers) };
+    await post(oldOthers, run.name, 'a', 'b', 'c', 'd', 'e');
+    await until('two are in hand', () => handler.requests.length === 2);
+    run.secrets.set('test/rabbitmq', { uri: next });
+    // What is in hand there is finished there, and holds nobody up here.
+    await run.pipelines.reread();
+    await until('it runs there', async () => {
+      const { pipeline } = await run.pipelines.observe(run.owner);
+      return pipeline?.queues['handler']?.running;
+    });
+    await post(nextOthers, run.name, 'x');
+    handler.open();
+    await until('it is handled', () => ids.next.includes('x'));
+    await until('what was in hand is finished', () => handler.requests.length >= 3);
+    run.secrets.set('test/rabbitmq', { uri: old });
+    await run.pipelines.reread();
+    await until('the rest is handled', () => ids.old.length === 5, { seen: () => JSON.stringify(ids) });
+    expect(ids.old.sort()).toEqual(['a', 'b', 'c', 'd', 'e']);
+    expect(ids.next).toEqual(['x']);
   });
 
   test('one that is removed while its broker is away goes when it is back', { timeout: 180_000 }, async () => {

@@ -156,10 +156,11 @@ export class LocalPipelines implements Driver {
     const before = this.#owners.get(owner);
     if (isDeepStrictEqual(before?.plan, plan)) return false;
     if (plan) {
+      const old = before?.runner ?? this.#leaving.get(owner)?.runner;
       this.#leaving.delete(owner);
       const owned: Owned = { plan, runner: undefined, seen: before?.seen };
       this.#owners.set(owner, owned);
-      await this.#run(owned, before?.runner);
+      await this.#run(owned, old);
     } else if (before) {
       this.#owners.delete(owner);
       await this.#leave(owner, before);
@@ -210,12 +211,11 @@ export class LocalPipelines implements Driver {
       owned.failure = error as LevadaError;
     }
     if (old && owned.runner && old !== owned.runner) {
-      // Other credentials for the same place: the queues are the same.
-      if (old.place === owned.runner.place) await old.release(pipeline);
-      else {
+      // With other credentials for the same place the queues are the same.
+      if (old.place !== owned.runner.place) {
         this.#options.note(`${nameOf(pipeline)} has another broker now; what the one before holds stays there`);
-        await old.remove(pipeline);
       }
+      await old.release(pipeline);
     }
     // With a Secret that cannot be read any more, what runs goes on.
     if (!owned.runner && old) owned.runner = old;

@@ -28,7 +28,8 @@ export interface WorkerEvents {
 
 /** A process of consumers, started again when it dies. */
 export class Worker {
-  readonly #name: string;
+  /** Shown in what is logged. */
+  readonly name: string;
   readonly #env: NodeJS.ProcessEnv;
   readonly #events: WorkerEvents;
   #run: Run;
@@ -43,11 +44,15 @@ export class Worker {
   #stopping = false;
 
   constructor(name: string, run: Run, env: NodeJS.ProcessEnv, events: WorkerEvents) {
-    this.#name = name;
+    this.name = name;
     this.#run = run;
     this.#env = env;
     this.#events = events;
     this.#start();
+  }
+
+  get pipeline(): string {
+    return this.#run.topology.pipeline;
   }
 
   get pid(): number | undefined {
@@ -109,7 +114,7 @@ export class Worker {
     });
     this.#child = child;
     for (const stream of [child.stdout, child.stderr]) {
-      if (stream) eachLine(stream, (line) => this.#events.log(this.#name, line));
+      if (stream) eachLine(stream, (line) => this.#events.log(this.name, line));
     }
     child.on('message', (message: FromWorker<End>) => this.#receive(message));
     this.#ended = new Promise((resolve) => {
@@ -136,7 +141,7 @@ export class Worker {
     this.#deaths = livedMs >= stableMs ? 1 : this.#deaths + 1;
     const waitMs = this.#deaths === 1 ? 0 : Math.min(longestRestartMs, firstRestartMs * 2 ** (this.#deaths - 1));
     this.#events.log(
-      this.#name,
+      this.name,
       `its process ended (${detail}); it is started again${waitMs ? ` in ${waitMs} ms` : ''}`,
     );
     this.#timer = setTimeout(() => this.#start(), waitMs);
