@@ -25,15 +25,19 @@ interface Queue {
   readonly dead: number;
 }
 
-/** @param queues of the pipeline, by name of the step, as they are now */
+/**
+ * @param queues of the pipeline, by name of the step, as they are now
+ * @param signal that nobody waits for it any more: what is under way ends at the next message
+ */
 export function deskOf(
   place: DeadLetterPlace,
   pipeline: string,
   queues: () => Promise<Readonly<Record<string, Queue>>>,
+  signal?: AbortSignal,
 ): DeadLetterDesk {
   return {
-    list: (filter, limit) => listDeadLetters(place, pipeline, filter, limit),
-    count: (filter) => countDeadLetters(place, pipeline, filter),
+    list: (filter, limit) => listDeadLetters(place, pipeline, filter, limit, signal),
+    count: (filter) => countDeadLetters(place, pipeline, filter, signal),
     async replay(filter, { to, most = Number.POSITIVE_INFINITY }) {
       const found = await queues();
       const goesTo = to === undefined ? undefined : found[to];
@@ -47,8 +51,9 @@ export function deskOf(
       for (const [step, { running, dead }] of steps) {
         const options = { most: most - count, ...(to !== undefined && { to }) };
         // Nobody would take them: they stay where they can be seen.
-        if (running || goesTo) count += await replayDeadLetters(place, pipeline, { ...filter, step }, options);
-        else if (filter.step !== undefined && dead > 0) {
+        if (running || goesTo) {
+          count += await replayDeadLetters(place, pipeline, { ...filter, step }, options, signal);
+        } else if (filter.step !== undefined && dead > 0) {
           const detail = `the step ${step} is gone from the pipeline: put it back first, or drop its dead letters`;
           throw new LevadaError('Usage', { detail });
         }
@@ -56,6 +61,6 @@ export function deskOf(
       }
       return count;
     },
-    drop: (filter) => dropDeadLetters(place, pipeline, filter),
+    drop: (filter) => dropDeadLetters(place, pipeline, filter, signal),
   };
 }

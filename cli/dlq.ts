@@ -39,7 +39,7 @@ export function dlqCommand(): Command {
     .option('--reason <code>', 'only those with this reason')
     .option('--type <type>', 'only events of this type')
     .option('--where <expression>', 'only those whose data it is true for, e.g. "total_amount > 100"')
-    .option('--rate <count>', 'replay at most so many a second; Ctrl-C between two leaves the rest where it is')
+    .option('--rate <count>', 'replay at most so many a second')
     .option('--to <step>', 'replay into the queue of this step instead')
     .option('--dry-run', 'replay and drop: say how many match, and do nothing', false)
     .option('--all', 'replay or drop all that match, without ids', false)
@@ -49,7 +49,8 @@ export function dlqCommand(): Command {
     .addHelpText(
       'after',
       `
-A replay puts the message back into its step's queue, for that step alone, as a first attempt.
+A replay puts the message back into its step's queue, for that step alone, as a first attempt. Ctrl-C ends it between
+two messages, and leaves the rest where it is.
 
 On a cluster (--context, --kubeconfig) the broker itself is asked, as its Secret says and with your rights: to get eventpipelines and
 secrets, and, where the broker is a Service of the cluster, to get services, list pods and create pods/portforward.

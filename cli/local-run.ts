@@ -1,3 +1,4 @@
+import { Agent, fetch, type Response } from 'undici';
 import { LevadaError, messageOf } from '../api/errors.ts';
 import type { AdminRequest, LocalResource } from './up/admin.ts';
 import { isAlive, readRun } from './up/run-file.ts';
@@ -8,6 +9,10 @@ import { isAlive, readRun } from './up/run-file.ts';
  * @throws LevadaError NoRun
  */
 export const localResources = (): Promise<LocalResource[]> => askRun<LocalResource[]>('/resources');
+
+/** To replay many takes long: the limits of `fetch` are minutes. */
+const longestMs = 24 * 3_600_000;
+const patient = new Agent({ headersTimeout: longestMs, bodyTimeout: longestMs });
 
 /**
  * Asks the run of this folder. The answer comes from this very program, by the token, so its type is taken on trust.
@@ -28,7 +33,7 @@ export async function askRun<T>(path: string, request: AdminRequest = {}): Promi
       method: 'POST',
       headers,
       body,
-      signal: AbortSignal.timeout(600_000), // to replay many takes long
+      dispatcher: patient,
     });
     text = await response.text();
   } catch (error) {

@@ -5,7 +5,8 @@ import type { AdminApi, LocalResource } from './admin.ts';
 /** What other commands may ask of a run, done by its parts. */
 export function adminApi(resources: () => LocalResource[], pipelines: LocalPipelines): AdminApi {
   const queuesOf = (pipeline: string) => pipelines.queuesOf(pipeline);
-  const desk = (pipeline: string) => deskOf(pipelines.transportOf(pipeline), pipeline, () => queuesOf(pipeline));
+  const desk = (pipeline: string, signal: AbortSignal) =>
+    deskOf(pipelines.transportOf(pipeline), pipeline, () => queuesOf(pipeline), signal);
   return {
     resources,
     async steps(pipeline) {
@@ -16,9 +17,9 @@ export function adminApi(resources: () => LocalResource[], pipelines: LocalPipel
         return { name, ...state, ...(counted && { counts: counted }) };
       });
     },
-    deadLetters: (pipeline, filter, limit) => desk(pipeline).list(filter, limit),
-    countDead: (pipeline, filter) => desk(pipeline).count(filter),
-    replay: async (pipeline, filter, options) => desk(pipeline).replay(filter, options),
-    drop: (pipeline, filter) => desk(pipeline).drop(filter),
+    deadLetters: (pipeline, filter, limit, signal) => desk(pipeline, signal).list(filter, limit),
+    countDead: (pipeline, filter, signal) => desk(pipeline, signal).count(filter),
+    replay: async (pipeline, filter, options, signal) => desk(pipeline, signal).replay(filter, options),
+    drop: (pipeline, filter, signal) => desk(pipeline, signal).drop(filter),
   };
 }

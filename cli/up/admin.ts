@@ -26,11 +26,11 @@ export interface LiveStep extends QueueState {
 export interface AdminApi {
   resources(): LocalResource[];
   steps(pipeline: string): Promise<LiveStep[]>;
-  deadLetters(pipeline: string, filter: DeadLetterFilter, limit: number): Promise<DeadLetter[]>;
+  deadLetters(pipeline: string, filter: DeadLetterFilter, limit: number, signal: AbortSignal): Promise<DeadLetter[]>;
   /** How many match. */
-  countDead(pipeline: string, filter: DeadLetterFilter): Promise<number>;
-  replay(pipeline: string, filter: DeadLetterFilter, options: ReplayOptions): Promise<number>;
-  drop(pipeline: string, filter: DeadLetterFilter): Promise<number>;
+  countDead(pipeline: string, filter: DeadLetterFilter, signal: AbortSignal): Promise<number>;
+  replay(pipeline: string, filter: DeadLetterFilter, options: ReplayOptions, signal: AbortSignal): Promise<number>;
+  drop(pipeline: string, filter: DeadLetterFilter, signal: AbortSignal): Promise<number>;
 }
 
 export interface AdminServer {
@@ -49,17 +49,21 @@ export interface AdminRequest {
 
 const maxBody = 4 * 1024 * 1024;
 
-/** POST /resources, /steps, /deadletters, /count, /replay, /drop, on a loopback port, for holders of the token. */
+/**
+ * POST /resources, /steps, /deadletters, /count, /replay, /drop, on a loopback port, for holders of the token. What is
+ * being done for somebody who has gone ends at the next message.
+ */
 export function startAdmin(api: AdminApi): Promise<AdminServer> {
   const token = randomBytes(24).toString('base64url');
   const expected = Buffer.from(`Bearer ${token}`);
-  const answers: Readonly<Record<string, (request: AdminRequest) => unknown>> = {
+  const answers: Readonly<Record<string, (request: AdminRequest, signal: AbortSignal) => unknown>> = {
     '/resources': () => api.resources(),
     '/steps': ({ pipeline = '' }) => api.steps(pipeline),
-    '/deadletters': ({ pipeline = '', filter = {}, limit = 1_000 }) => api.deadLetters(pipeline, filter, limit),
-    '/count': ({ pipeline = '', filter = {} }) => api.countDead(pipeline, filter),
-    '/replay': ({ pipeline = '', filter = {}, replay = {} }) => api.replay(pipeline, filter, replay),
-    '/drop': ({ pipeline = '', filter = {} }) => api.drop(pipeline, filter),
+    '/deadletters': ({ pipeline = '', filter = {}, limit = 1_000 }, signal) =>
+      api.deadLetters(pipeline, filter, limit, signal),
+    '/count': ({ pipeline = '', filter = {} }, signal) => api.countDead(pipeline, filter, signal),
+    '/replay': ({ pipeline = '', filter = {}, replay = {} }, signal) => api.replay(pipeline, filter, replay, signal),
+    '/drop': ({ pipeline = '', filter = {} }, signal) => api.drop(pipeline, filter, signal),
   };
   const server = createServer((req, res) => {
     const given = Buffer.from(req.headers.authorization ?? '');
@@ -70,10 +74,12 @@ export function startAdmin(api: AdminApi): Promise<AdminServer> {
       res.writeHead(isKnown ? 404 : 401).end();
       return;
     }
+    const gone = new AbortController();
+    res.on('close', () => gone.abort());
     const send = (status: number, value: unknown) =>
       res.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(value));
     bodyOf(req)
-      .then((body) => answer(JSON.parse(body || '{}') as AdminRequest))
+      .then((body) => answer(JSON.parse(body || '{}') as AdminRequest, gone.signal))
       .then(
         (value) => send(200, value),
         (error: unknown) => send(500, { code: errorCodeOf(error), message: messageOf(error) }),

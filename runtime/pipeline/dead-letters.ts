@@ -54,13 +54,15 @@ export async function listDeadLetters(
   pipeline: string,
   filter: DeadLetterFilter,
   limit: number,
+  signal?: AbortSignal,
 ): Promise<DeadLetter[]> {
   const found: DeadLetter[] = [];
-  await visit(transport, pipeline, filter, (message, step) => {
+  const list: Act = (message, step) => {
     if (found.length >= limit) return 'stop';
     found.push(describe(message, step));
     return 'keep';
-  });
+  };
+  await visit(transport, pipeline, filter, list, signal);
   return found;
 }
 
@@ -69,12 +71,14 @@ export async function countDeadLetters(
   transport: DeadLetterPlace,
   pipeline: string,
   filter: DeadLetterFilter,
+  signal?: AbortSignal,
 ): Promise<number> {
   let count = 0;
-  await visit(transport, pipeline, filter, () => {
+  const see: Act = () => {
     count++;
     return 'keep';
-  });
+  };
+  await visit(transport, pipeline, filter, see, signal);
   return count;
 }
 
@@ -90,14 +94,16 @@ export async function replayDeadLetters(
   pipeline: string,
   filter: DeadLetterFilter,
   { most = Number.POSITIVE_INFINITY, to }: ReplayOptions = {},
+  signal?: AbortSignal,
 ): Promise<number> {
   let count = 0;
-  await visit(transport, pipeline, filter, (message) => {
+  const replay: Act = (message) => {
     if (count >= most) return 'stop';
     count++;
-    const replay = { ...message, delivery: { attempt: 1, replay: randomUUID() } };
-    return { replay, ...(to !== undefined && { to }) };
-  });
+    const again = { ...message, delivery: { attempt: 1, replay: randomUUID() } };
+    return { replay: again, ...(to !== undefined && { to }) };
+  };
+  await visit(transport, pipeline, filter, replay, signal);
   return count;
 }
 
@@ -106,18 +112,27 @@ export async function dropDeadLetters(
   transport: DeadLetterPlace,
   pipeline: string,
   filter: DeadLetterFilter,
+  signal?: AbortSignal,
 ): Promise<number> {
   let count = 0;
-  await visit(transport, pipeline, filter, () => {
+  const drop: Act = () => {
     count++;
     return 'drop';
-  });
+  };
+  await visit(transport, pipeline, filter, drop, signal);
   return count;
 }
 
 type Act = (message: Message, step: string) => DeadLetterFate;
 
-async function visit(transport: DeadLetterPlace, pipeline: string, filter: DeadLetterFilter, act: Act): Promise<void> {
+/** Ends early when nobody waits for it any more: the rest stays where it is. */
+async function visit(
+  transport: DeadLetterPlace,
+  pipeline: string,
+  filter: DeadLetterFilter,
+  act: Act,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const ids = filter.ids && new Set(filter.ids);
   const where = filter.where === undefined ? undefined : compileExpression(filter.where);
   const steps = Object.entries(await transport.depths(pipeline)).filter(
@@ -125,6 +140,7 @@ async function visit(transport: DeadLetterPlace, pipeline: string, filter: DeadL
   );
   for (const [step] of steps) {
     await transport.visitDead({ pipeline, queue: step }, async (message) => {
+      if (signal?.aborted) return 'stop';
       const matches =
         (!ids || ids.has(message.id)) &&
         (filter.type === undefined || filter.type === message.type) &&
