@@ -93,14 +93,9 @@ function brokerFlag(value: string): RabbitSettings {
   }
 }
 
-/**
- * Takes the variable away: processes of models, handlers and steps are told where the broker is, if they are to know.
- *
- * @throws LevadaError SecretInvalid
- */
+/** @throws LevadaError SecretInvalid */
 function brokerOf({ broker }: Flags): { broker?: RabbitSettings } {
   const url = process.env['LEVADA_BROKER_URL'];
-  delete process.env['LEVADA_BROKER_URL'];
   if (broker) return { broker };
   return url ? { broker: settingsFromUri(url, 'LEVADA_BROKER_URL') } : {};
 }

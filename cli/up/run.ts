@@ -119,8 +119,7 @@ export class UpRun {
     this.#models = new LocalDriver({
       stateDir: unitsFolder,
       mapPath: (path) => mountedPath(path, this.#loaded.local),
-      // The compiled code is kept, as Python keeps its own: later starts are quicker.
-      env: { NODE_COMPILE_CACHE: resolve(stateFolder, 'compile-cache'), ...process.env, NODE_ENV: 'production' },
+      env: childEnvironment(),
       useReplicas: options.replicas,
       pollMs: pollArtifactsMs,
       port: (owner, service) => this.#portOf(owner, service),
@@ -141,11 +140,7 @@ export class UpRun {
       secret: (name) => this.#loaded.secrets.get(name),
       secretNames: () => [...this.#loaded.secrets.keys()],
       names: () => this.#nameTable(),
-      env: {
-        NODE_COMPILE_CACHE: resolve(stateFolder, 'compile-cache'),
-        ...process.env,
-        NODE_ENV: 'production',
-      },
+      env: childEnvironment(),
       ...(options.onEnd && { ended: options.onEnd }),
       log: (part, text, error) =>
         this.#reporter.line(`${part} | ${text}${error === undefined ? '' : `: ${messageOf(error)}`}`),
@@ -313,6 +308,13 @@ export class UpRun {
     const admin = this.#admin && { url: this.#admin.url, token: this.#admin.token };
     await writeRun({ pid: process.pid, ...(admin && { admin }), ports: this.#ports });
   }
+}
+
+/** Of processes of models and steps. Those of steps are told where the broker is, over a channel of their own. */
+function childEnvironment(): NodeJS.ProcessEnv {
+  const { LEVADA_BROKER_URL: _, ...own } = process.env;
+  // The compiled code is kept, as Python keeps its own: later starts are quicker.
+  return { NODE_COMPILE_CACHE: resolve(stateFolder, 'compile-cache'), ...own, NODE_ENV: 'production' };
 }
 
 /** `namespace/service`, of an owner's key. */

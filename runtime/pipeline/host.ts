@@ -57,7 +57,8 @@ export class PipelineHost {
   }
 
   /**
-   * Makes what runs match `parts`. Queues come first, so that no event is published past them; sources come last.
+   * Makes what runs match `parts`. Queues come first, so that no event is published past them; sources come last. Where
+   * there are none yet because the broker is away, new sources listen all the same, to say so.
    *
    * @throws LevadaError BrokerUnavailable; a source that cannot listen is a state of {@link observe}
    */
@@ -71,7 +72,13 @@ export class PipelineHost {
     };
     this.#pipelines.set(pipeline, running);
     running.parts = parts;
-    await this.#options.transport.apply(parts.topology);
+    try {
+      await this.#options.transport.apply(parts.topology);
+    } catch (error) {
+      const fresh = parts.sources.filter(({ name }) => !running.sources.has(name));
+      for (const config of fresh) await this.#applySource(running, config);
+      throw error;
+    }
     for (const config of parts.consumers) await this.#applyConsumer(running, config);
     await this.#closeConsumers(running, (name) => !parts.consumers.some((config) => config.name === name));
     for (const config of parts.sources) await this.#applySource(running, config);

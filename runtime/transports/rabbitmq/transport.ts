@@ -102,7 +102,12 @@ export class RabbitTransport implements Transport {
     this.#assertOpen();
     assertSize(messages);
     const exchange = exchangeName(pipeline);
-    const bound = this.#placements.get(pipeline)?.types ?? [];
+    const bound = this.#placements.get(pipeline)?.types;
+    // The exchange may be there from before, with other bindings: nobody knows yet who is to get them.
+    if (!bound) {
+      const unmade = () => new LevadaError('BrokerUnavailable', { detail: `${pipeline} has no queues yet` });
+      throw this.#publishing.failure ?? this.#link.failure ?? unmade();
+    }
     try {
       await allOf(
         messages.map((message) =>
