@@ -8,7 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { LevadaError, messageOf } from '../api/errors.ts';
 
-export type PythonProfile = 'models' | 'fastapi' | 'aiohttp' | 'messaging' | 'seed';
+export type PythonProfile = 'models' | 'fastapi' | 'aiohttp' | 'messaging' | 'seed' | 's3';
 
 export interface PythonOptions {
   onProgress(line: string): void;
@@ -16,7 +16,10 @@ export interface PythonOptions {
 }
 
 /** The oldest Python that the pinned packages of a profile install on. */
-const oldestMinor: Record<PythonProfile, number> = { models: 10, fastapi: 11, aiohttp: 11, messaging: 11, seed: 11 };
+const oldestMinor: Record<PythonProfile, number> = {
+  ...{ models: 10, fastapi: 11, aiohttp: 11, messaging: 11, seed: 11 },
+  s3: 10,
+};
 /** The newest Python that the pinned ONNX Runtime has a wheel for. */
 const NEWEST_MINOR = 14;
 const CANDIDATES = ['python3.13', 'python3.12', 'python3.11', 'python3.10', 'python3', 'python'];

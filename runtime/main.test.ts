@@ -1,6 +1,10 @@
+import { createHash } from 'node:crypto';
+import { cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { Agent, request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { ModelServerConfig } from '../api/contract/model-server.ts';
+import type { ModelServerConfig, ModelServerStatus } from '../api/contract/model-server.ts';
 import { freePort } from '../operator/drivers/local/ports.ts';
 import { startProxy } from '../test/support/proxy.ts';
 import {
@@ -22,9 +26,9 @@ afterEach(async () => {
   await Promise.all(started.splice(0).map((process) => process.close()));
 });
 
-async function start(path: string, args: readonly string[] = []): Promise<ServerProcess> {
+async function start(path: string, args: readonly string[] = [], change: object = {}): Promise<ServerProcess> {
   const ports = { serving: await freePort(), admin: await freePort() };
-  const process = await startProcess(serverConfig(path), ports, args);
+  const process = await startProcess({ ...serverConfig(path), ...change }, ports, args);
   started.push(process);
   return process;
 }
@@ -259,4 +263,28 @@ describe('listening sockets come and go', () => {
     await serving.release('nobody');
     await Promise.all([serving.release('serving'), serving.release('serving')]);
   });
+});
+
+test('a file that is not there is looked for again, and so is one that is another', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'levada-main-'));
+  const path = join(folder, 'model.onnx');
+  try {
+    const sha256 = createHash('sha256')
+      .update(await readFile(join(iris(1), 'model.onnx')))
+      .digest('hex');
+    const process = await start(path, ['--look-again-ms', '20'], { sha256 });
+    await until(() => ok(`http://127.0.0.1:${process.admin}/livez`));
+    const code = async () => {
+      const { json } = await call(`http://127.0.0.1:${process.admin}/status`);
+      return (json as ModelServerStatus).failure?.code;
+    };
+    await until(async () => (await code()) === 'ArtifactNotFound');
+    await cp(join(iris(2), 'model.onnx'), path);
+    await until(async () => (await code()) === 'DigestMismatch');
+    await cp(join(iris(1), 'model.onnx'), path);
+    await ready(process);
+    expect(await code()).toBeUndefined();
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
 });

@@ -25,6 +25,8 @@ const { values } = parseArgs({
     /** The process ends when loading, or one run, takes longer: nothing else stops a model that never ends. */
     'load-timeout-ms': { type: 'string' },
     'run-timeout-ms': { type: 'string' },
+    /** On a cluster: the first pause before a file that is not there, or is another one, is looked at again. */
+    'look-again-ms': { type: 'string', default: '5000' },
   },
 });
 const config = JSON.parse(await readFile(values.config, 'utf8')) as ModelServerConfig | PipelineUnitConfig; // checked by who wrote it
@@ -40,6 +42,7 @@ switch (config.kind) {
       loadAfterMs: Number(values['load-after-ms']),
       loadMs: ms(values['load-timeout-ms']),
       runMs: ms(values['run-timeout-ms']),
+      lookAgainMs: Number(values['look-again-ms']),
     });
     break;
   }

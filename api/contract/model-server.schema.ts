@@ -10,6 +10,14 @@ export const modelServerConfig = z.strictObject({
   version: z.string(),
   /** ONNX file, or a folder with one `model.onnx`. */
   path: z.string(),
+  /** What is fetched to `path` before. */
+  source: z
+    .strictObject({
+      uri: z.string(),
+      /** Name of the Secret with the credentials. */
+      secret: z.string().optional(),
+    })
+    .optional(),
   /** From `spec`: hex. A file with another digest is refused (DigestMismatch). */
   sha256: z.string().optional(),
   /** From `status`: hex. A file with another digest is refused (ArtifactChanged). */

@@ -28,6 +28,9 @@ export type FromModelServer =
   | { type: 'listening'; socket: string }
   | { type: 'released'; socket: string };
 
+/** Bytes of a model: the ONNX format ends at 2 GiB, and so does a Node buffer that the binding accepts. */
+export const maxModelBytes = 2 ** 31 - 1;
+
 /**
  * Milliseconds that a pod which was ready goes on taking requests after SIGTERM: callers learn only after a moment that it
  * has been taken out of its Service. Until the end each answer closes its connection.

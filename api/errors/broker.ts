@@ -48,6 +48,6 @@ export const brokerErrors = define({
   SecretInvalid: {
     outcome: 'wait',
     message: '{found}: {detail}',
-    remedy: 'docs/guides/rabbitmq.md lists the keys.',
+    remedy: 'docs/guides/rabbitmq.md lists the keys for a broker, docs/guides/model-sources.md those for a model.',
   },
 });

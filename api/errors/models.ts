@@ -6,6 +6,21 @@ export const modelErrors = define({
     message: 'no model at {path}: {detail}',
     remedy: 'Put the file there, or correct `uri`. On a laptop `mounts` in levada.local.yaml says where a path is.',
   },
+  ArtifactDenied: {
+    outcome: 'wait',
+    message: '{path} may not be read: {detail}',
+    remedy: 'Correct the credentials in the Secret that `secretRef` names, or grant them the right to read it.',
+  },
+  ArtifactUnavailable: {
+    outcome: 'retry',
+    message: '{path} cannot be fetched: {detail}',
+    remedy: 'It is tried again by itself. Look for the server, and for what is between it and the pod.',
+  },
+  SourceInvalid: {
+    outcome: 'wait',
+    message: '{path} is not answered with a file: {detail}',
+    remedy: 'Correct `uri`, or the settings in the Secret that `secretRef` names.',
+  },
   ArtifactTooLarge: {
     outcome: 'terminal',
     message: '{path} has {size} bytes; at most {limit} are loaded',

@@ -1,6 +1,6 @@
 import * as z from 'zod';
-import { modelUriPattern } from '../contract/model-uri.ts';
-import { apiVersion, dnsLabel, limits } from '../contract/names.ts';
+import { isFetched, modelUriPattern, mountedUriPattern } from '../contract/model-uri.ts';
+import { apiVersion, dnsLabel, dnsSubdomain, limits } from '../contract/names.ts';
 import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
@@ -10,6 +10,7 @@ import { podTemplate, podTemplateRules, serviceAccountName } from './pod-templat
 
 // No %00, no encoded slash, nothing beyond ASCII encoded: every tool decodes what is left in the same way.
 const modelUri = text(1024).regex(modelUriPattern);
+const mountedUri = text(1024).regex(mountedUriPattern);
 const versionName = z.string().min(1).max(limits.versionName).regex(dnsLabel);
 
 const versionRules: readonly Rule[] = [
@@ -18,13 +19,43 @@ const versionRules: readonly Rule[] = [
     message: 'a declared version never changes; give the new content a new version name (VersionImmutable)',
     check: () => [], // needs the old object: see changedVersions
   },
+  {
+    cel: "!self.uri.matches('^[^/]*//[^/]*@')",
+    message: 'a uri holds no user and password; secretRef names a Secret that does',
+    fieldPath: '.uri',
+    check: () => [], // the pattern says it as well
+  },
+  {
+    cel: "!has(self.secretRef) || self.uri.matches('^(https?|s3)://')",
+    message: 'secretRef goes with an http, https or s3 uri',
+    fieldPath: '.secretRef',
+    check(version, path) {
+      const uri = member(version, 'uri');
+      if (member(version, 'secretRef') === undefined || typeof uri !== 'string' || isFetched(uri)) return [];
+      return [
+        problem('InvalidValue', `${path}.secretRef`, {
+          found: `it beside ${show(uri)}`,
+          allowed: 'an http, https or s3 uri',
+        }),
+      ];
+    },
+  },
+  {
+    cel: "has(self.secretRef) || !self.uri.startsWith('s3://')",
+    message: 'secretRef is required for an s3 uri',
+    check(version, path) {
+      const uri = member(version, 'uri');
+      if (member(version, 'secretRef') !== undefined || typeof uri !== 'string' || !uri.startsWith('s3://')) return [];
+      return [problem('MissingField', `${path}.secretRef`)];
+    },
+  },
 ];
 
 const version = z
   .strictObject({
     name: versionName.describe('Name of the version. With the name of the resource it names a Service.'),
     uri: modelUri.describe(
-      'Where the model is, an ONNX file or a folder that holds one `model.onnx`: `file:///path` inside the pod, or `pvc://claim/path` in a PersistentVolumeClaim, which is mounted read-only.',
+      'Where the model is, an ONNX file or a folder that holds one `model.onnx`: `file:///path` inside the pod, `pvc://claim/path` in a PersistentVolumeClaim, or `configmap://name/key`; or a file that is fetched before a pod starts: `https://host/path`, `http://host/path` or `s3://bucket/key`. Claims and ConfigMaps are of the namespace and mounted read-only. A uri holds no user, password or query.',
     ),
     sha256: z
       .string()
@@ -32,6 +63,14 @@ const version = z
       .regex(/^[0-9a-f]{64}$/)
       .optional()
       .describe('SHA-256 of the ONNX file, in lower-case hex. A file with another digest is refused.'),
+    secretRef: z
+      .strictObject({
+        name: z.string().min(1).max(253).regex(dnsSubdomain).describe('Name of a Secret of the same namespace.'),
+      })
+      .optional()
+      .describe(
+        'Credentials for an `http`, `https` or `s3` uri; required for `s3`. docs/guides/model-sources.md has the keys.',
+      ),
   })
   .meta(celRules(versionRules))
   .describe('One model file. Its content never changes under its name.');
@@ -158,7 +197,9 @@ const spec = z
       .describe('Names of the classes 0, 1, 2 …, for `class_name` of POST /predict.'),
     classNamesFrom: z
       .strictObject({
-        uri: modelUri.describe('`file:///path` or `pvc://claim/path` of a UTF-8 text file with one class name a line.'),
+        uri: mountedUri.describe(
+          'A UTF-8 text file with one class name a line: `file:///path`, `pvc://claim/path` or `configmap://name/key`.',
+        ),
       })
       .optional()
       .describe('The class names, from a file beside the model. At most one of `classNames` and this.'),
@@ -227,6 +268,7 @@ export type ModelVersion = ModelDeployment['spec']['versions'][number];
 /** Rules by the path that they hold at. */
 export const modelDeploymentRules: ReadonlyArray<{ path: readonly string[]; rules: readonly Rule[] }> = [
   { path: ['spec'], rules: specRules },
+  { path: ['spec', 'versions', '*'], rules: versionRules },
   { path: ['spec', 'batching'], rules: [maxDelayRule] },
   ...exposePathRules('spec'),
 ];
@@ -270,14 +312,16 @@ export function changedVersions(before: readonly ModelVersion[], now: readonly M
   return now.flatMap((entry, index) => {
     const old = before.find((v) => v.name === entry.name);
     if (!old) return [];
-    const field = (['uri', 'sha256'] as const).find((name) => old[name] !== entry[name]);
+    const values = ({ uri, sha256, secretRef }: ModelVersion) => ({ uri, sha256, secretRef: secretRef?.name });
+    const [was, found] = [values(old), values(entry)];
+    const field = (['uri', 'sha256', 'secretRef'] as const).find((name) => was[name] !== found[name]);
     if (!field) return [];
     return [
       problem('VersionImmutable', `spec.versions[${index}].${field}`, {
         version: entry.name,
         field,
-        was: show(old[field]),
-        found: show(entry[field]),
+        was: show(was[field]),
+        found: show(found[field]),
       }),
     ];
   });

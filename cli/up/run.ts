@@ -1,6 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { namespacedName, namespaceOf, resourceKey } from '../../api/contract/names.ts';
+import { namespacedName, namespaceOf, resourceKey, versionName } from '../../api/contract/names.ts';
 import type { NameTable } from '../../api/contract/pipeline-worker.ts';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
@@ -8,6 +8,7 @@ import { type RabbitSettings, shownBroker } from '../../brokers/rabbitmq/setting
 import type { Driver } from '../../operator/drivers/driver.ts';
 import { driverByKind } from '../../operator/drivers/kinds.ts';
 import { LocalDriver } from '../../operator/drivers/local/driver.ts';
+import { FetchedModels } from '../../operator/drivers/local/fetched.ts';
 import { LocalPipelines } from '../../operator/drivers/local/pipelines.ts';
 import { LocalServices } from '../../operator/drivers/local/services.ts';
 import { bindSocket } from '../../operator/drivers/local/sockets.ts';
@@ -28,6 +29,7 @@ import { FileStore } from './store.ts';
 import { watchFiles } from './watch.ts';
 
 const unitsFolder = resolve(stateFolder, 'units');
+const modelsFolder = resolve(stateFolder, 'models');
 const watchEveryMs = 250;
 const pollArtifactsMs = 1_000;
 const pollQueuesMs = 500;
@@ -116,8 +118,17 @@ export class UpRun {
     const now = () => new Date();
     this.#store = new FileStore(now, (key) => void this.#statusWritten(key));
     this.#reporter = createReporter(options.stdout, () => this.#store.list(), now);
+    const fetched = new FetchedModels({
+      folder: modelsFolder,
+      secret: (name) => this.#loaded.secrets.get(name),
+      secretNames: () => [...this.#loaded.secrets.keys()],
+    });
     this.#models = new LocalDriver({
       stateDir: unitsFolder,
+      fetch: (owner, config, signal) =>
+        fetched.get(namespaceOf(owner), config, signal, (text) =>
+          this.#reporter.line(formatLog(versionName(config.model, config.version), text)),
+        ),
       mapPath: (path) => mountedPath(path, this.#loaded.local),
       env: childEnvironment(),
       useReplicas: options.replicas,
@@ -208,6 +219,7 @@ export class UpRun {
     this.#notes = new Set(loaded.notes);
     for (const key of this.#store.replace(loaded.resources.map(({ resource }) => resource))) this.#queue.add(key);
     await this.#pipelines.reread();
+    this.#models.refetch();
     if (!moved) return;
     this.#models.remount();
     this.#reporter.line('mounts have changed: processes that start from now on use them');

@@ -1,10 +1,18 @@
-import { claimMount } from '../../api/contract/model-uri.ts';
+import { type Mounted, mountPathOf } from '../../api/contract/model-uri.ts';
 import { containerPorts } from '../../api/contract/names.ts';
 import type { Problem } from '../../api/errors.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
+import { fetchingOf } from './fetch.ts';
 import { selectorOf, unitLabels } from './labels.ts';
 import { overlayProblems } from './overlay-check.ts';
 import { templateOf, type Workload } from './workload.ts';
+
+/** A model is only read: many pods may share what many nodes can mount. */
+const volumeOf = (of: Mounted): object =>
+  'claim' in of
+    ? { persistentVolumeClaim: { claimName: of.claim, readOnly: true } }
+    : // A pod that waits for its volumes says nothing; one that finds no file there says that, and looks again.
+      { configMap: { name: of.configMap, optional: true } };
 
 /** The pods of a version, which read the configuration in the ConfigMap of that name. */
 export const modelWorkload = (unit: ModelVersionUnit, configMap: string, image: string): Workload => ({
@@ -14,12 +22,15 @@ export const modelWorkload = (unit: ModelVersionUnit, configMap: string, image: 
   replicas: unit.replicas,
   configMap,
   runtime: { name: 'model-server', image, ports: containerPorts, resources: unit.resources },
-  // A model is only read: many pods may share what many nodes can mount.
-  volumes: (unit.claims ?? []).map((claimName, index) => ({
-    name: `claim-${index}`,
-    mountPath: claimMount(claimName),
-    source: { persistentVolumeClaim: { claimName, readOnly: true } },
-  })),
+  sidecars: fetchingOf(unit, image).containers,
+  volumes: [
+    ...(unit.mounts ?? []).map((of, index) => ({
+      name: `mount-${index}`,
+      mountPath: mountPathOf(of),
+      source: volumeOf(of),
+    })),
+    ...fetchingOf(unit, image).volumes,
+  ],
   serviceAccountName: unit.serviceAccountName,
   overlay: unit.podTemplate,
 });

@@ -15,7 +15,7 @@ const unit = (podTemplate?: object): ModelVersionUnit => ({
   version: 'v1',
   replicas: 2,
   resources: { limits: { memory: '512Mi' } },
-  claims: ['models'],
+  mounts: [{ claim: 'models' }],
   config: {
     kind: 'model-server',
     model: 'iris',
@@ -95,7 +95,7 @@ describe('an overlay', () => {
       (template(overlay)['spec'] as Record<string, Array<{ name: string }>>)[list]?.map(({ name }) => name);
     const containers = [{ name: 'a' }, { name: 'model-server', image: 'x' }, { name: 'b' }];
     expect(names('containers', { spec: { containers } })).toEqual(['model-server', 'a', 'b']);
-    expect(names('volumes', { spec: { volumes: [{ name: 'z' }] } })).toEqual(['config', 'tmp', 'claim-0', 'z']);
+    expect(names('volumes', { spec: { volumes: [{ name: 'z' }] } })).toEqual(['config', 'tmp', 'mount-0', 'z']);
   });
 
   it('comes to rest whatever it holds', () => {

@@ -2,6 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { modelServerConfig } from '../../api/contract/model-server.schema.ts';
+import { fetchedFile } from '../../api/contract/model-uri.ts';
 import { apiVersion, limits, versionName } from '../../api/contract/names.ts';
 import type { Expose } from '../../api/v1alpha1/expose.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
@@ -71,9 +72,22 @@ describe('renderObjects', () => {
       { namespace: 'shop', uid: '8a7c', labels: { team: 'a' }, annotations: { 'argocd.argoproj.io/tracking-id': 'x' } },
     ],
     [
-      'claims',
+      'mounts',
       planOf(
-        unit('v1', { claims: ['models', 'names'], config: { ...unit().config, path: '/mnt/claims/models/iris/1' } }),
+        unit('v1', {
+          mounts: [{ claim: 'models' }, { configMap: 'names' }],
+          config: { ...unit().config, path: '/mnt/claims/models/iris/1' },
+        }),
+      ),
+      {},
+    ],
+    [
+      'fetched',
+      planOf(
+        unit('v1', {
+          resources: { limits: { memory: '1Gi' } },
+          config: { ...unit().config, path: fetchedFile, source: { uri: 's3://models/iris/1', secret: 'models' } },
+        }),
       ),
       {},
     ],
@@ -158,6 +172,19 @@ describe('renderObjects', () => {
       render(planOf(unit()), { labels: { secretly: 'copied' }, annotations: { secretly: 'copied' } }),
     );
     expect(text).not.toContain('secretly');
+  });
+
+  it('gives the Secret of a source to the container that fetches, and only what is fetched to the server', () => {
+    const config = { ...unit().config, source: { uri: 'https://models/iris' } };
+    const podOf = (one: ModelVersionUnit) => ofKind(render(planOf(one)), 'Deployment')[0]?.spec.template.spec;
+    expect(JSON.stringify(podOf(unit('v1', { config })))).not.toContain('secret');
+    const pod = podOf(unit('v1', { config: { ...config, source: { ...config.source, secret: 'models' } } }));
+    expect(pod.volumes).toContainEqual({ name: 'source', secret: { secretName: 'models', optional: true } });
+    const mounting = (name: string) => (container: { volumeMounts: Array<{ name: string }> }) =>
+      container.volumeMounts.some((mount) => mount.name === name);
+    expect(pod.initContainers.map(mounting('source'))).toEqual([true]);
+    expect(pod.containers.map(mounting('source'))).toEqual([false]);
+    expect(pod.containers.map(mounting('fetched'))).toEqual([true]);
   });
 
   it('names no namespace where the resource names none', () => {

@@ -5,6 +5,13 @@ import { type KubernetesObject, metadataOf, type Owner } from './metadata.ts';
 import { type Fields, overlaid } from './overlay.ts';
 
 const configFolder = '/etc/levada';
+export const unitFile = `${configFolder}/${configFile}`;
+
+/** What every container of Levada's own image mounts. */
+export const runtimeMounts: readonly object[] = [
+  { name: 'config', mountPath: configFolder, readOnly: true },
+  { name: 'tmp', mountPath: '/tmp' },
+];
 
 /** Seconds between the end of draining and SIGKILL. */
 const killMargin = 5;
@@ -38,9 +45,10 @@ interface RuntimeContainer {
 }
 
 /** A volume, and where the runtime finds it; it is only read. */
-interface Volume {
+export interface Volume {
   readonly name: string;
-  readonly mountPath: string;
+  /** Absent: another container mounts it, and the runtime does not. */
+  readonly mountPath?: string;
   readonly source: object;
 }
 
@@ -95,7 +103,7 @@ const podSpec = (workload: Workload): object => ({
 const container = ({ runtime: { name, image, ports, resources }, volumes }: Workload): object => ({
   name,
   image,
-  command: ['node', 'runtime/main.ts', '--config', `${configFolder}/${configFile}`],
+  command: ['node', 'runtime/main.ts', '--config', unitFile],
   ports: Object.entries(ports).map(([name, containerPort]) => ({ name, containerPort, protocol: 'TCP' })),
   ...(resources && { resources }),
   // Large models take minutes to load; a process that is not ready by then is started again.
@@ -104,9 +112,8 @@ const container = ({ runtime: { name, image, ports, resources }, volumes }: Work
   livenessProbe: { httpGet: probed('/livez'), periodSeconds: 10, timeoutSeconds: 5, failureThreshold: 3 },
   securityContext: { ...confined, readOnlyRootFilesystem: true },
   volumeMounts: [
-    { name: 'config', mountPath: configFolder, readOnly: true },
-    { name: 'tmp', mountPath: '/tmp' },
-    ...volumes.map(({ name, mountPath }) => ({ name, mountPath, readOnly: true })),
+    ...runtimeMounts,
+    ...volumes.flatMap(({ name, mountPath }) => (mountPath === undefined ? [] : [{ name, mountPath, readOnly: true }])),
   ],
 });
 

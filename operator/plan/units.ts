@@ -1,4 +1,5 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
+import type { Mounted } from '../../api/contract/model-uri.ts';
 import type { BrokerState, Failure, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
 import type { Expose } from '../../api/v1alpha1/expose.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
@@ -27,8 +28,8 @@ export interface ModelVersionUnit {
   readonly serviceAccountName?: string;
   /** Laid over what a cluster makes of it. */
   readonly podTemplate?: PodTemplate;
-  /** PersistentVolumeClaims that its files are in. */
-  readonly claims?: readonly string[];
+  /** Volumes that its files are in. */
+  readonly mounts?: readonly Mounted[];
   /** All but `listen`, which each driver knows; paths are those inside the pod. */
   readonly config: Omit<ModelServerConfig, 'listen'>;
 }

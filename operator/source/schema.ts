@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import { modelUriPattern, mountedUriPattern } from '../../api/contract/model-uri.ts';
 import { dns1035, dnsLabel, dnsSubdomain } from '../../api/contract/names.ts';
 import { type ErrorCode, type Problem, problem } from '../../api/errors.ts';
 import { formatPath, type Path, valueAt } from '../../api/path.ts';
@@ -95,6 +96,9 @@ const patternNames: Record<string, string> = {
   [String(wrappedOrLiteralPattern)]: 'an expression inside {% … %} as a whole, or text without {%',
   [String(secretNamePattern)]: 'NAME or NAMESPACE/NAME, of lower-case letters, digits, - and .',
   [String(secretKeyPattern)]: 'letters, digits, -, _ and ., at most 253',
+  [String(mountedUriPattern)]: 'file:///PATH, pvc://CLAIM/PATH or configmap://NAME/KEY',
+  [String(modelUriPattern)]:
+    'file:///PATH, pvc://CLAIM/PATH, configmap://NAME/KEY, or without user, password and query https://HOST/PATH, http://HOST/PATH or s3://BUCKET/KEY',
   [String(urlPattern)]: 'an http or https URL without user, password and fragment, its odd characters escaped',
 };
 

@@ -1,10 +1,9 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { maxModelBytes as maxBytes } from '../../api/contract/model-server.ts';
 import { type ErrorCode, LevadaError, messageOf } from '../../api/errors.ts';
 
-/** The ONNX format ends at 2 GiB, and so does a Node buffer that the binding accepts. */
-const maxBytes = 2 ** 31 - 1;
 const chunkBytes = 4 * 2 ** 20;
 const pickleNames = /\.(pkl|pickle|joblib|sav)$/i;
 

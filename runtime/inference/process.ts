@@ -2,7 +2,7 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
 import type { FromModelServer, ModelServerConfig, ToModelServer } from '../../api/contract/model-server.ts';
-import { messageOf } from '../../api/errors.ts';
+import { errorCodeOf, errors, messageOf } from '../../api/errors.ts';
 import { startAdmin } from '../admin.ts';
 import { createMetrics } from './metrics.ts';
 import { defaultTimeouts, ServingPort, type SocketHandle } from './server.ts';
@@ -16,13 +16,14 @@ export interface ModelServerTimes {
   readonly loadAfterMs: number;
   readonly loadMs: number | undefined;
   readonly runMs: number | undefined;
+  readonly lookAgainMs: number;
 }
 
 const tell = (message: FromModelServer) => {
   if (process.connected) process.send?.(message);
 };
 
-/** Resolves when the model is loaded, or has failed to. */
+/** Resolves when the model is loaded, or has failed to for good. */
 export async function runModelServer(config: ModelServerConfig, times: ModelServerTimes): Promise<void> {
   const { model, version, listen } = config;
   const log = pino(
@@ -60,6 +61,17 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
   tell({ type: 'admin', port: admin });
   await pause(times.loadAfterMs);
   await service.load();
+  // `levada up` watches the files itself.
+  for (let pauseMs = times.lookAgainMs; !process.send && waits(service); pauseMs = Math.min(60_000, 2 * pauseMs)) {
+    await pause(pauseMs);
+    await service.load();
+  }
+}
+
+/** Whether the model could not be loaded for a reason that may pass without a new process. */
+function waits({ status }: ModelService): boolean {
+  const code = errorCodeOf(status.failure);
+  return code !== undefined && errors[code].outcome === 'wait';
 }
 
 class ModelServer {

@@ -60,7 +60,7 @@ export class ModelService {
     return this.#status;
   }
 
-  /** Loads the model. Never rejects: a model that cannot be loaded is a state. */
+  /** Loads the model, also after that has failed. Never rejects: a model that cannot be loaded is a state. */
   async load(): Promise<void> {
     const { config } = this;
     const { log, onFatal, timeouts = defaultServiceTimeouts } = this.#options;
@@ -75,7 +75,8 @@ export class ModelService {
         observer: this.metrics,
         onLost: (error) => onFatal(messageOf(error)),
         onNote: (note) => log.warn({ path: config.path }, note),
-        onDigest: (sha256) => this.#set({ state: 'Loading', sha256 }),
+        // What has failed before has failed until it is loaded.
+        onDigest: (sha256) => this.#set({ ...this.#status, sha256 }),
       });
       this.#loaded = this.#serve(model);
       const ms = Math.round(performance.now() - start);

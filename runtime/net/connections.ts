@@ -119,9 +119,13 @@ export class Connection {
   }
 }
 
-/** Connects to what the policy allows, for names and for addresses. */
-function connector(resolver: Resolver, policy: NetworkPolicy): Connector {
-  const connect = buildConnector({ allowH2: false, timeout: 0, lookup: guardedLookup(resolver, policy) });
+/**
+ * Connects to what the policy allows, for names and for addresses.
+ *
+ * @param timeout milliseconds; 0: none
+ */
+export function connector(resolver: Resolver, policy: NetworkPolicy, timeout = 0): Connector {
+  const connect = buildConnector({ allowH2: false, timeout, lookup: guardedLookup(resolver, policy) });
   return (options, connected) => {
     // Sockets do not look up what is an address already.
     const refused = isIP(options.hostname) === 0 ? undefined : refusalOf(options.hostname, policy);

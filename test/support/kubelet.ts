@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { containerPorts } from '../../api/contract/names.ts';
@@ -27,7 +27,8 @@ interface Pod extends StoredObject {
     readonly volumes?: ReadonlyArray<{
       readonly name: string;
       readonly configMap?: { readonly name: string };
-      readonly secret?: { readonly secretName: string };
+      readonly secret?: { readonly secretName: string; readonly optional?: boolean };
+      readonly emptyDir?: object;
     }>;
   };
 }
@@ -153,6 +154,7 @@ export class StandInKubelet {
     const address = nextAddress();
     if (!container) return;
     if (!(await this.#mount(pod, container, file, address))) return this.#wait(pod, { reason: 'ContainerCreating' });
+    if (!(await this.#initialise(pod, file))) return;
     if (![...this.#pods.values()].some(({ metadata }) => metadata.uid === uid)) return; // it has gone meanwhile
     const args = (container.command ?? []).slice(1).map((arg) => (arg.endsWith('/unit.json') ? file : arg));
     const child = spawn(process.execPath, args, { cwd: root, stdio: 'ignore' });
@@ -174,6 +176,7 @@ export class StandInKubelet {
     const config = JSON.parse((await this.#dataOf(configMaps, namespace, configMap))?.['unit.json'] ?? 'null') as {
       readonly listen: object;
       readonly secret?: string;
+      path?: string | undefined;
     } | null;
     if (!config) return false;
     let { secret } = config;
@@ -187,8 +190,65 @@ export class StandInKubelet {
       if (volumeMounts.find(({ name }) => name === volume.name)?.mountPath === secret) secret = folder;
     }
     const listen = { ...config.listen, host: address };
+    for (const [mountPath, folder] of await this.#foldersOf(
+      pod,
+      volumeMounts.filter(({ name }) => name === 'fetched'),
+    )) {
+      config.path = config.path?.replace(mountPath, folder);
+    }
     await writeFile(file, JSON.stringify({ ...config, listen, ...(secret !== undefined && { secret }) }));
     return true;
+  }
+
+  /** Runs the init containers to their ends. @returns whether all have done their work */
+  async #initialise(pod: Pod, file: string): Promise<boolean> {
+    const { initContainers = [] } = pod.spec;
+    for (const container of initContainers) {
+      const { command = [], volumeMounts = [] } = container;
+      if (command[1] !== 'runtime/fetch/main.ts') continue;
+      const here = await this.#foldersOf(pod, volumeMounts);
+      const report = `${file}.report`;
+      await writeFile(report, '');
+      const args = command.slice(1).map((arg) => {
+        if (arg.endsWith('/unit.json')) return file;
+        return arg === '/dev/termination-log' ? report : (here.get(arg) ?? arg);
+      });
+      const child = spawn(process.execPath, args, { cwd: root, stdio: 'ignore' });
+      const exitCode = await new Promise<number>((resolve) => {
+        child.on('error', () => resolve(1));
+        child.on('exit', (code) => resolve(code ?? 1));
+      });
+      const message = await readFile(report, 'utf8');
+      const terminated = { exitCode, reason: exitCode === 0 ? 'Completed' : 'Error', ...(message && { message }) };
+      await this.#say(pod, {
+        phase: 'Pending',
+        ...statusesOf(pod, (one) => ({
+          ready: false,
+          state: one.name === container.name ? { terminated } : { waiting: { reason: 'PodInitializing' } },
+        })),
+      });
+      if (exitCode !== 0) return false;
+    }
+    return true;
+  }
+
+  /** What volumes of a pod are here, by where they are mounted: folders that are empty at first, and Secrets. */
+  async #foldersOf(pod: Pod, volumeMounts: Container['volumeMounts']): Promise<Map<string, string>> {
+    const { namespace = '', uid = '' } = pod.metadata;
+    const folders = new Map<string, string>();
+    for (const { name, mountPath } of volumeMounts ?? []) {
+      const volume = pod.spec.volumes?.find((one) => one.name === name);
+      if (!volume?.secret && !volume?.emptyDir) continue;
+      const folder = join(this.#folder, `${uid}-${name}`);
+      if (volume.secret) await rm(folder, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true, mode: 0o700 });
+      folders.set(mountPath, folder);
+      const data = volume.secret && (await this.#dataOf(secrets, namespace, volume.secret.secretName));
+      for (const [key, value] of Object.entries(data ?? {})) {
+        await writeFile(join(folder, key), Buffer.from(value, 'base64'));
+      }
+    }
+    return folders;
   }
 
   async #dataOf(type: ResourceType, namespace: string, name: string): Promise<Record<string, string> | undefined> {

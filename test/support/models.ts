@@ -53,7 +53,7 @@ export async function trainModels(dir: string, seed: number): Promise<Manifest> 
   return JSON.parse(run.stdout) as Manifest;
 }
 
-interface SkippableContext {
+export interface SkippableContext {
   skip(note?: string): never;
 }
 
@@ -77,7 +77,7 @@ export function requireSeedPython(context: SkippableContext): Promise<string> {
   return orSkip(context, () => ensurePython('seed', { onProgress: () => {} }));
 }
 
-async function orSkip<T>(context: SkippableContext, find: () => Promise<T>): Promise<T> {
+export async function orSkip<T>(context: SkippableContext, find: () => Promise<T>): Promise<T> {
   try {
     return await find();
   } catch (error) {

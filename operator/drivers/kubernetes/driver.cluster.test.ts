@@ -1,16 +1,19 @@
+import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { fetchedFile } from '../../../api/contract/model-uri.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import { type ControlPlane, startControlPlane } from '../../../hack/cluster.ts';
 import { clientOf, onCluster } from '../../../test/support/cluster.ts';
 import { StandInKubelet } from '../../../test/support/kubelet.ts';
+import { file, type Handler, Origin } from '../../../test/support/origin.ts';
 import { fixture, irisModel, root } from '../../../test/support/up.ts';
 import { until } from '../../../test/support/wait.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { pathOf, type ResourceType, type StoredObject } from '../../engine/objects.ts';
-import type { Observed } from '../../plan/units.ts';
+import type { Observed, Unit } from '../../plan/units.ts';
 import { driverConformance, modelUnit, serving } from '../conformance.ts';
 import type { Driver } from '../driver.ts';
 import { Children } from './children.ts';
@@ -235,6 +238,90 @@ onCluster(() => {
       expect(units['iris-v1']?.failure?.message).toContain('exceeded quota: one-pod');
       await client.call({ method: 'DELETE', path: pathOf(quotas, { namespace: 'default', name: 'one-pod' }) });
       await reaches('it serves', (observed) => observed.units['iris-v1']?.state === 'Loaded');
+    });
+
+    describe('a model that is fetched', () => {
+      const secrets: ResourceType = { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' };
+      const password = 'p-4711';
+      const authorization = `Basic ${Buffer.from(`eve:${password}`).toString('base64')}`;
+      let origin: Origin;
+      let models: Buffer[];
+      const guarded =
+        (bytes: Uint8Array): Handler =>
+        (req, res, count) => {
+          if (req.headers.authorization === authorization) file(bytes, undefined)(req, res, count);
+          else res.writeHead(401).end();
+        };
+      const fetched = (config: Partial<Unit['config']> = {}) =>
+        modelUnit('v1', {
+          path: fetchedFile,
+          source: { uri: `${origin.url}/iris.onnx`, secret: 'models' },
+          ...config,
+        });
+      const makeSecret = (text: string) =>
+        client.apply(
+          secrets,
+          {
+            metadata: { namespace: 'default', name: 'models' },
+            stringData: { username: 'eve', password: text },
+          } as never,
+          { fieldManager: 'test' },
+        );
+      const failure = (observed: Observed) => observed.units['iris-v1']?.failure;
+
+      beforeEach(async () => {
+        models = [await readFile(irisModel(1)), await readFile(irisModel(2))];
+        origin = await Origin.start(guarded(models[1] as Buffer));
+      });
+      afterEach(async () => {
+        await origin[Symbol.asyncDispose]();
+        await client.call({ method: 'DELETE', path: at(secrets, 'models').path }).catch(() => {});
+      });
+
+      it('is fetched with what its Secret holds, once that is there and right; the Secret is nowhere else', async () => {
+        await driver.apply(owner, serving(fetched()));
+        await reaches('it says what is missing', (observed) => failure(observed)?.code === 'SecretInvalid');
+        await makeSecret('wrong');
+        await reaches('it says who refuses', (observed) => failure(observed)?.code === 'ArtifactDenied');
+        await makeSecret(password);
+        const { units } = await until('it serves', async () => {
+          const observed = await driver.observe(owner);
+          return observed.units['iris-v1']?.state === 'Loaded' ? observed : undefined;
+        });
+        expect(units['iris-v1']?.sha256).toBe(
+          createHash('sha256')
+            .update(models[1] as Buffer)
+            .digest('hex'),
+        );
+        expect(JSON.stringify(units)).not.toContain(password);
+        const live = await read<StoredObject & { spec: { template: object } }>(deployment);
+        expect(JSON.stringify(live)).not.toMatch(new RegExp(`${password}|${Buffer.from(password).toString('base64')}`));
+      });
+
+      it('is the one that it was resolved to, also for a pod that comes later, or not at all', async () => {
+        await makeSecret(password);
+        await driver.apply(owner, serving(fetched()));
+        await reaches('it serves', ({ units }) => units['iris-v1']?.state === 'Loaded');
+        const sha256 = (await driver.observe(owner)).units['iris-v1']?.sha256 ?? '';
+        const resolved = fetched({ resolvedSha256: sha256 });
+        await driver.apply(owner, serving(resolved));
+        origin.answer(guarded(models[0] as Buffer));
+        const pods = '/api/v1/namespaces/default/pods';
+        await client.call({ method: 'DELETE', path: pods, query: { labelSelector: 'levada.dev/model=iris' } });
+        await reaches('the next pod is refused it', (observed) => failure(observed)?.code === 'ArtifactChanged');
+        const refused = await driver.observe(owner);
+        expect(refused.units['iris-v1']).toMatchObject({ state: 'Failed', ready: 0 });
+        expect(failure(refused)?.message).toContain(`${origin.url}/iris.onnx is not the artifact`);
+        origin.answer(guarded(models[1] as Buffer));
+        await reaches('it serves again', ({ units }) => units['iris-v1']?.state === 'Loaded');
+        expect((await driver.observe(owner)).units['iris-v1']).toMatchObject({ ready: 1, sha256 });
+      });
+
+      it('is refused when it is not the one that the spec names', async () => {
+        await makeSecret(password);
+        await driver.apply(owner, serving(fetched({ sha256: 'ab'.repeat(32) })));
+        await reaches('it says so', (observed) => failure(observed)?.code === 'DigestMismatch');
+      });
     });
 
     it('knows everything again after a restart, and has nothing to do', async () => {

@@ -1,5 +1,6 @@
 import type { Failure } from '../../../api/contract/pipeline.ts';
-import { type ErrorCode, errorMessage } from '../../../api/errors.ts';
+import { type ErrorCode, errorMessage, errors } from '../../../api/errors.ts';
+import { fetchContainer } from '../../objects/fetch.ts';
 import type { LiveDeployment, LivePod } from './types.ts';
 
 /** Whether it ends, or has ended. */
@@ -19,10 +20,12 @@ const waiting: Readonly<Record<string, ErrorCode>> = {
 };
 
 export function containerFailure({ metadata, status }: LivePod): Failure | undefined {
-  for (const { image = '', state, lastState } of [
+  for (const { name, image = '', state, lastState } of [
     ...(status?.initContainerStatuses ?? []),
     ...(status?.containerStatuses ?? []),
   ]) {
+    const report = name === fetchContainer && reportOf(state?.terminated ?? lastState?.terminated);
+    if (report) return report;
     const code = waiting[state?.waiting?.reason ?? ''];
     if (code === undefined) continue;
     const { reason, exitCode } = lastState?.terminated ?? {};
@@ -31,6 +34,18 @@ export function containerFailure({ metadata, status }: LivePod): Failure | undef
     return { code, message: errorMessage(code, { pod: metadata.name, image, detail }) };
   }
   return undefined;
+}
+
+/** What the container that fetches a model has said last. A pod is not trusted: what it says comes in this shape only. */
+function reportOf(ended: { readonly exitCode?: number; readonly message?: string } | undefined): Failure | undefined {
+  if (!ended?.exitCode || !ended.message?.startsWith('{')) return undefined;
+  try {
+    const { code, message } = JSON.parse(ended.message) as { code?: unknown; message?: unknown };
+    const isReport = typeof code === 'string' && Object.hasOwn(errors, code) && typeof message === 'string';
+    return isReport ? { code, message: message.slice(0, 2_048) } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A quota, a policy, an admission webhook: the ReplicaSet may not make its pods. */

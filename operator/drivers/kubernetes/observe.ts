@@ -1,5 +1,7 @@
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
 import { modelService, versionName } from '../../../api/contract/names.ts';
+import type { Failure } from '../../../api/contract/pipeline.ts';
+import { errorMessage } from '../../../api/errors.ts';
 import { configFile } from '../../objects/configmap.ts';
 import { modelLabel, versionLabel } from '../../objects/labels.ts';
 import type { Observed, ObservedFront, ObservedUnit, Unit } from '../../plan/units.ts';
@@ -68,8 +70,10 @@ function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }
   );
   const said = newest.flatMap(({ metadata: { uid = '' } }) => statusOf(uid) ?? []);
   const sha256 = said.find((one) => one.sha256 !== undefined)?.sha256;
+  const other = differing(unit, sha256, said);
   const failure =
     said.find((one) => one.failure !== undefined)?.failure ??
+    other ??
     newest.map(containerFailure).find((one) => one !== undefined) ??
     podsRefused(deployment);
   const isSettled =
@@ -77,7 +81,7 @@ function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }
     spec.replicas === unit.replicas &&
     [status.replicas, status.updatedReplicas, status.availableReplicas].every((count) => count === unit.replicas);
   // The digest is what a first load is for; later it is known, and pods that do not answer a scrape still serve.
-  const isLoaded = isSettled && (sha256 !== undefined || unit.config.resolvedSha256 !== undefined);
+  const isLoaded = isSettled && !other && (sha256 !== undefined || unit.config.resolvedSha256 !== undefined);
   return {
     unit,
     state: failure && !isLoaded ? 'Failed' : isLoaded ? 'Loaded' : 'Loading',
@@ -85,6 +89,19 @@ function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }
     ...(sha256 !== undefined && { sha256 }),
     ...(failure && !isLoaded && { failure }),
   };
+}
+
+/** Pods of one version that have loaded several models: what its source holds has changed between them. */
+function differing(
+  { config }: Unit,
+  first: string | undefined,
+  said: readonly ModelServerStatus[],
+): Failure | undefined {
+  const resolved = config.resolvedSha256 ?? first ?? '';
+  const found = said.find(({ sha256 }) => sha256 !== undefined && sha256 !== resolved)?.sha256;
+  if (found === undefined) return undefined;
+  const path = config.source?.uri ?? config.path;
+  return { code: 'ArtifactChanged', message: errorMessage('ArtifactChanged', { path, found, resolved }) };
 }
 
 const isOf = ({ metadata: { labels = {} } }: LivePod, { model, version }: Unit): boolean =>

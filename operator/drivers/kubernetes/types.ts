@@ -70,9 +70,9 @@ export interface LivePod extends StoredObject {
   readonly status?: {
     readonly phase?: string;
     readonly podIP?: string;
-    readonly containerStatuses?: readonly ContainerStatus[];
     /** Also of sidecars. */
     readonly initContainerStatuses?: readonly ContainerStatus[];
+    readonly containerStatuses?: readonly ContainerStatus[];
   };
 }
 
@@ -80,8 +80,18 @@ interface ContainerStatus {
   readonly name?: string;
   readonly restartCount?: number;
   readonly image?: string;
-  readonly state?: { readonly waiting?: { readonly reason?: string; readonly message?: string } };
-  readonly lastState?: { readonly terminated?: { readonly reason?: string; readonly exitCode?: number } };
+  readonly state?: {
+    readonly waiting?: { readonly reason?: string; readonly message?: string };
+    readonly terminated?: Terminated;
+  };
+  readonly lastState?: { readonly terminated?: Terminated };
+}
+
+interface Terminated {
+  readonly reason?: string;
+  readonly exitCode?: number;
+  /** What the container has written to its termination log. */
+  readonly message?: string;
 }
 
 export interface LiveSecret extends StoredObject {

@@ -27,6 +27,7 @@ async function startLocal(options: Partial<LocalOptions> = {}): Promise<Local> {
   const driver = new LocalDriver({
     stateDir: join(folder, 'units'),
     mapPath: (path) => path,
+    fetch: () => Promise.reject(new Error('nothing is fetched')),
     env: process.env,
     useReplicas: true,
     pollMs: 50,

@@ -6,7 +6,9 @@ import { digestNow, signature } from './artifacts.ts';
 import { Generation, type GenerationOptions } from './generation.ts';
 import { type BoundSocket, bindSocket } from './sockets.ts';
 
-export interface LocalOptions extends Omit<GenerationOptions, 'changed'> {
+export interface LocalOptions extends Omit<GenerationOptions, 'changed' | 'fetch'> {
+  /** Fetches the model of a unit of an owner. @returns its path */
+  readonly fetch: (owner: string, config: Unit['config'], signal: AbortSignal) => Promise<string>;
   /** Processes of a unit: its `replicas`, or one. */
   readonly useReplicas: boolean;
   /** Port of a service of an owner: one that was asked for, one that it had before, or 0. */
@@ -121,6 +123,15 @@ export class LocalDriver implements Driver {
     }
   }
 
+  /** Secrets say something else now: what could not be fetched is fetched again. */
+  refetch(): void {
+    for (const { units } of this.#owners.values()) {
+      for (const { generations } of units.values()) {
+        for (const generation of generations) if (generation.isToFetch) generation.retry();
+      }
+    }
+  }
+
   async close(): Promise<void> {
     clearInterval(this.#poll);
     for (const { units } of this.#owners.values()) {
@@ -148,7 +159,11 @@ export class LocalDriver implements Driver {
     if (newest?.runs(unit, replicas)) return newest.update(unit);
     const socket = existing?.socket ?? this.#bind(owner, unit.name);
     const local = existing ?? { socket, generations: [], signature: '', artifactNow: undefined };
-    const generation = new Generation(unit, replicas, { ...this.#options, changed: () => this.#settle(owner) });
+    const generation = new Generation(unit, replicas, {
+      ...this.#options,
+      fetch: (config, signal) => this.#options.fetch(owner, config, signal),
+      changed: () => this.#settle(owner),
+    });
     // A generation that never became ready has nothing to lose.
     for (const old of local.generations.filter(({ ready }) => ready === 0)) this.#end(old);
     local.generations = [...local.generations.filter(({ ready }) => ready > 0), generation];

@@ -3,19 +3,23 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
-import { errorMessage } from '../../../api/errors.ts';
+import { errorCodeOf, errorMessage, messageOf } from '../../../api/errors.ts';
 import type { ObservedUnit, Unit } from '../../plan/units.ts';
 import { RuntimeProcess } from './process.ts';
 import type { BoundSocket } from './sockets.ts';
 
 /** A process that was ready this long has not crashed "again" when it dies. */
 const stableMs = 10_000;
+/** First and longest pause before a model that could not be fetched is fetched again. */
+const fetchAgainMs = { first: 5_000, longest: 300_000 };
 /** Deaths in a row after which the unit is said to have failed. */
 const crashesToFail = 3;
 
 export interface GenerationOptions {
   /** Where configuration files go. */
   readonly stateDir: string;
+  /** Path of the model that a unit's source says, once it is here. */
+  readonly fetch: (config: Unit['config'], signal: AbortSignal) => Promise<string>;
   /** A path inside the pod → the path here. */
   readonly mapPath: (path: string) => string;
   readonly env: NodeJS.ProcessEnv;
@@ -44,10 +48,17 @@ export class Generation {
   readonly #file: string;
   #written: Promise<void> | undefined;
   #ended: Promise<void> | undefined;
+  readonly #ending = new AbortController();
+  /** Where a source was fetched to. */
+  #fetched: string | undefined;
+  #fetchFailures = 0;
+  /** Something has changed while it was being fetched. */
+  #fetchAnew = false;
+  #fetchAgain: NodeJS.Timeout | undefined;
 
   constructor(unit: Unit, replicas: number, options: GenerationOptions) {
     this.unit = unit;
-    this.config = localConfig(unit, options);
+    this.config = localConfig(unit, options, undefined);
     this.#options = options;
     this.#file = join(options.stateDir, `${unit.name}-${randomUUID()}.json`);
     this.#slots = Array.from({ length: replicas }, emptySlot);
@@ -109,10 +120,11 @@ export class Generation {
    * Those that run go on.
    */
   update(unit: Unit): void {
-    const config = localConfig(unit, this.#options);
+    const config = localConfig(unit, this.#options, this.#fetched);
     if (isDeepStrictEqual([this.unit, this.config], [unit, config])) return;
     this.unit = unit;
     this.config = config;
+    if (this.isToFetch) return; // written when that is done
     const write = () => this.#write();
     this.#written = (this.#written ?? Promise.resolve()).then(write, write);
     this.#written.catch(() => {
@@ -120,8 +132,23 @@ export class Generation {
     });
   }
 
-  /** Starts anew what has failed: its file is another one now. */
+  /** Whether its model is not here yet. */
+  get isToFetch(): boolean {
+    return this.unit.config.source !== undefined && this.#fetched === undefined;
+  }
+
+  /** Starts anew what has failed: its file is another one now, or its Secret. */
   retry(): void {
+    if (!this.isToFetch) {
+      this.#retrySlots();
+      return;
+    }
+    this.#fetchFailures = 0;
+    this.#fetchAnew = true;
+    this.#fetchNow();
+  }
+
+  #retrySlots(): void {
     for (const slot of this.#slots) {
       if (slot.status.state !== 'Failed' && slot.crashes < crashesToFail) continue;
       slot.crashes = 0;
@@ -133,6 +160,8 @@ export class Generation {
   end(): Promise<void> {
     this.#ended ??= (async () => {
       for (const { timer } of this.#slots) clearTimeout(timer);
+      clearTimeout(this.#fetchAgain);
+      this.#ending.abort(new Error('the unit has ended'));
       await this.#written?.catch(() => {});
       await Promise.all(this.#slots.map(({ process }) => process?.drain()));
       await rm(this.#file, { force: true });
@@ -145,17 +174,45 @@ export class Generation {
   }
 
   #start(slot: Slot, loadAfterMs: number): void {
-    this.#written ??= this.#write();
+    this.#written ??= this.#prepare();
     this.#written.then(
       () => {
         if (this.#ended !== undefined) return;
         this.#spawn(slot, loadAfterMs);
       },
-      (error: Error) => {
-        slot.status = { state: 'Failed', failure: { code: 'InternalError', message: error.message } };
+      (error: unknown) => {
+        if (this.#ended !== undefined) return;
+        const code = errorCodeOf(error) ?? 'InternalError';
+        slot.status = { state: 'Failed', failure: { code, message: messageOf(error) } };
         this.#options.changed();
       },
     );
+  }
+
+  async #prepare(): Promise<void> {
+    try {
+      if (this.isToFetch) this.#fetched = await this.#options.fetch(this.unit.config, this.#ending.signal);
+    } catch (error) {
+      this.#fetchFailures++;
+      const { first, longest } = fetchAgainMs;
+      const pauseMs = this.#fetchAnew ? 0 : Math.min(longest, first * 2 ** (this.#fetchFailures - 1));
+      if (this.#ended === undefined) this.#fetchAgain = setTimeout(() => this.#fetchNow(), pauseMs);
+      throw error;
+    }
+    this.config = localConfig(this.unit, this.#options, this.#fetched);
+    await this.#write();
+  }
+
+  /** Does nothing while it is being fetched. */
+  #fetchNow(): void {
+    if (this.#ended !== undefined || this.#slots.some(({ status }) => status.state === 'Loading')) return;
+    clearTimeout(this.#fetchAgain);
+    this.#fetchAnew = false;
+    this.#written = undefined;
+    for (const slot of this.#slots) {
+      slot.status = { state: 'Loading' };
+      this.#start(slot, 0);
+    }
   }
 
   async #write(): Promise<void> {
@@ -220,11 +277,11 @@ export class Generation {
   }
 }
 
-function localConfig({ config }: Unit, { mapPath }: GenerationOptions): ModelServerConfig {
+function localConfig({ config }: Unit, { mapPath }: GenerationOptions, fetched: string | undefined): ModelServerConfig {
   const { path, classNamesPath } = config;
   return {
     ...config,
-    path: mapPath(path),
+    path: fetched ?? mapPath(path),
     ...(classNamesPath !== undefined && { classNamesPath: mapPath(classNamesPath) }),
     listen: { host: '127.0.0.1', serving: 0, admin: 0 },
   };

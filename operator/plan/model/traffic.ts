@@ -1,4 +1,4 @@
-import { placeOf } from '../../../api/contract/model-uri.ts';
+import { isFetched, mountPathOf, placeOf } from '../../../api/contract/model-uri.ts';
 import { modelService, versionName } from '../../../api/contract/names.ts';
 import { parseDuration } from '../../../api/duration.ts';
 import { type ModelDeployment, type ModelVersion, wantedVersion } from '../../../api/v1alpha1/model-deployment.ts';
@@ -43,7 +43,7 @@ function versionUnit({ metadata, spec, status }: ModelDeployment, version: Model
   const { classNames, classNamesFrom, batching, serviceAccountName, podTemplate } = spec;
   const resolved = status?.versions.find(({ name }) => name === version.name)?.resolved;
   const places = [version.uri, ...(classNamesFrom ? [classNamesFrom.uri] : [])].map(placeOf);
-  const claims = [...new Set(places.flatMap(({ claim }) => claim ?? []))];
+  const mounts = new Map(places.flatMap(({ mounted }) => (mounted ? [[mountPathOf(mounted), mounted]] : [])));
   const digest = resolved?.uri === version.uri ? resolved.digest.replace(/^sha256:/, '') : undefined;
   return {
     kind: 'model-version',
@@ -54,12 +54,13 @@ function versionUnit({ metadata, spec, status }: ModelDeployment, version: Model
     resources: spec.resources,
     ...(serviceAccountName !== undefined && { serviceAccountName }),
     ...(podTemplate && { podTemplate }),
-    ...(claims.length > 0 && { claims }),
+    ...(mounts.size > 0 && { mounts: [...mounts.values()] }),
     config: {
       kind: 'model-server',
       model: metadata.name,
       version: version.name,
       path: placeOf(version.uri).path,
+      ...(isFetched(version.uri) && { source: sourceOf(version) }),
       ...(version.sha256 && { sha256: version.sha256 }),
       ...(digest && { resolvedSha256: digest }),
       ...(classNames && { classNames }),
@@ -68,3 +69,5 @@ function versionUnit({ metadata, spec, status }: ModelDeployment, version: Model
     },
   };
 }
+
+const sourceOf = ({ uri, secretRef }: ModelVersion) => ({ uri, ...(secretRef && { secret: secretRef.name }) });
