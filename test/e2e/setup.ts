@@ -4,7 +4,9 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { TestProject } from 'vitest/node';
 import { clusterHere, helm, missingCluster, missingHelm } from '../../hack/cluster.ts';
+import { clientImage } from '../../hack/image/client.ts';
 import { buildImage } from '../../hack/image/image.ts';
+import { levadaImage } from '../../hack/image/levada.ts';
 import { images } from '../../hack/image.ts';
 import { imageVersion, operatorNamespace } from '../support/e2e.ts';
 import { root } from '../support/up.ts';
@@ -22,17 +24,18 @@ export default async function setup(project: TestProject): Promise<() => Promise
     run(helm, [...args, '--kubeconfig', cluster.kubeconfig, '--namespace', operatorNamespace], { timeout: 300_000 });
   const end = async () => {
     if (isNew) await cluster.down();
-    else await helmed('uninstall', 'levada', '--wait');
+    else await helmed('uninstall', 'levada', '--wait', '--ignore-not-found');
   };
   try {
     if (!isNew) await helmed('uninstall', 'levada', '--wait', '--ignore-not-found'); // of a run that was killed
-    for (const image of images) {
+    const wanted = process.env['LEVADA_E2E'] === 'all' ? images : [levadaImage, clientImage];
+    for (const image of wanted) {
       const { tag, path, bytes } = await buildImage(image, imageVersion);
       await cluster.load(path);
       log(`${tag}, ${(bytes / 1e6).toFixed(0)} MB, is on the node`);
     }
     const began = performance.now();
-    const values = [`image.tag=${imageVersion}`, 'crds.keep=false'].flatMap((value) => ['--set-string', value]);
+    const values = [`image.tag=${imageVersion}`, 'crds.keep=false'].flatMap((value) => ['--set', value]);
     await helmed('install', 'levada', join(root, 'charts/levada'), '--create-namespace', '--wait', ...values);
     log(`the operator is ready ${((performance.now() - began) / 1000).toFixed(1)} s after helm install`);
   } catch (error) {

@@ -66,6 +66,11 @@ export class Namespace implements AsyncDisposable {
     await this.#run(['apply', '-f', '-'], text);
   }
 
+  /** A POST of JSON through the API server. @param path of a Service's proxy, say */
+  post(path: string, body: object): Promise<string> {
+    return this.#run(['create', '--raw', path, '-f', '-'], JSON.stringify(body));
+  }
+
   /** The object, as it is now. */
   async get<T>(kind: string, name: string): Promise<T> {
     return JSON.parse(await this.kubectl('get', kind, name, '-o', 'json')) as T;
