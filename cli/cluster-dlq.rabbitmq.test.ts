@@ -61,7 +61,13 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
       });
       await transport.publish(pipeline, [order(1), order(2), order(3)]);
       const consumer = await transport.consume({ pipeline, queue: 'check' }, 10, (delivery) => {
-        const dead = { step: 'check', reason: 'HandlerRejected' as const, attempt: 1, error: 'no', time: '2030-01-01T12:00:00.000Z' };
+        const dead = {
+          step: 'check',
+          reason: 'HandlerRejected' as const,
+          attempt: 1,
+          error: 'no',
+          time: '2030-01-01T12:00:00.000Z',
+        };
         const message = { ...delivery.message, delivery: { attempt: 1, dead } };
         delivery.settle({ kind: 'dead', message }).catch(() => {});
       });
