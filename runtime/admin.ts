@@ -1,7 +1,8 @@
-import { createServer } from 'node:http';
+import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
-import { messageOf } from '../api/errors.ts';
+import type { RoutingStatus } from '../api/contract/routing-table.ts';
+import { errorCodeOf, errors, LevadaError, messageOf } from '../api/errors.ts';
 
 export interface AdminOptions {
   readonly host: string;
@@ -9,6 +10,8 @@ export interface AdminOptions {
   readonly metrics: { readonly registry: Registry };
   /** Asked for each request. What it holds is what /status says. */
   readonly status: () => AdminStatus;
+  /** Takes signed routing tables. Absent: there are none here. */
+  readonly tables?: { accept(body: string): RoutingStatus } | undefined;
 }
 
 export interface AdminStatus {
@@ -17,8 +20,11 @@ export interface AdminStatus {
   readonly draining: boolean;
 }
 
-/** The admin port: /metrics for Prometheus, /livez and /readyz for the kubelet, /status for the operator. Resolves with the port. */
-export function startAdmin({ host, port, metrics, status }: AdminOptions): Promise<number> {
+/**
+ * The admin port: /metrics for Prometheus, /livez and /readyz for the kubelet, /status and PUT /routing for the operator. Resolves
+ * with the port.
+ */
+export function startAdmin({ host, port, metrics, status, tables }: AdminOptions): Promise<number> {
   const answers: Record<string, () => Promise<[status: number, type: string, body: string]>> = {
     '/metrics': async () => [200, metrics.registry.contentType, await metrics.registry.metrics()],
     '/livez': async () => [200, 'text/plain', 'ok\n'],
@@ -30,8 +36,15 @@ export function startAdmin({ host, port, metrics, status }: AdminOptions): Promi
     '/status': async () => [200, 'application/json', `${JSON.stringify(status())}\n`],
   };
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (req, res) => {
-    req.resume();
     const path = req.url?.split('?', 1)[0] ?? '';
+    if (path === '/routing' && req.method === 'PUT') {
+      takeTable(req, tables).then(({ code, error, body }) => {
+        const headers = { 'content-type': 'application/json', ...(error && { 'x-levada-error': error }) };
+        res.writeHead(code, headers).end(`${JSON.stringify(body)}\n`);
+      }, ignore);
+      return;
+    }
+    req.resume();
     const answer = Object.hasOwn(answers, path) ? answers[path] : undefined;
     if (!answer || (req.method !== 'GET' && req.method !== 'HEAD')) {
       res.writeHead(answer ? 405 : 404, { 'content-type': 'text/plain' }).end(`${Object.keys(answers).join('\n')}\n`);
@@ -50,4 +63,31 @@ export function startAdmin({ host, port, metrics, status }: AdminOptions): Promi
       resolve((server.address() as AddressInfo).port);
     });
   });
+}
+
+/** The client has gone. */
+const ignore = () => {};
+
+/** Bytes of a signed table at most: thousands of rules. */
+const maxTableBytes = 2 ** 20;
+
+/** The answer to PUT /routing: the generation that is in force. Rejects when the client has gone. */
+async function takeTable(
+  req: IncomingMessage,
+  tables: AdminOptions['tables'],
+): Promise<{ code: number; error?: string; body: object }> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of req as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size <= maxTableBytes) chunks.push(chunk); // the rest is read, so that the answer is, too
+  }
+  try {
+    if (!tables) throw new LevadaError('RoutingUnsupported');
+    if (size > maxTableBytes) throw new LevadaError('BodyTooLarge', { found: size, limit: maxTableBytes });
+    return { code: 200, body: tables.accept(Buffer.concat(chunks).toString('utf8')) };
+  } catch (error) {
+    const code = errorCodeOf(error) ?? 'InternalError';
+    return { code: errors[code].http ?? 500, error: code, body: { error: messageOf(error) } };
+  }
 }

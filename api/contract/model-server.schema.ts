@@ -27,6 +27,23 @@ export const modelServerConfig = z.strictObject({
   classNamesPath: z.string().optional(),
   batching: z.strictObject({ maxBatchSize: z.int().min(1), maxDelayMs: z.number().min(0) }),
   /** Address of the admin port and, unless the sockets are handed over, of the serving port. */
-  listen: z.strictObject({ host: z.string(), serving: z.int().min(0).max(65535), admin: z.int().min(0).max(65535) }),
+  listen: z.strictObject({
+    host: z.string(),
+    serving: z.int().min(0).max(65535),
+    admin: z.int().min(0).max(65535),
+    /** Takes requests from the stable version's pods. Absent: this version gets none that way. */
+    internal: z.int().min(0).max(65535).optional(),
+  }),
+  /** Absent: the process answers everything itself, and takes no routing tables. */
+  routing: z
+    .strictObject({
+      /** `namespace/name` of the ModelDeployment. */
+      resource: z.string(),
+      /** SPKI form, base64: of the key that signs routing tables, and of the one before it. */
+      publicKeys: z.array(z.string()).min(1).max(2),
+      /** A signed routing table, read once, at the start. No file: none yet. */
+      path: z.string().optional(),
+    })
+    .optional(),
 });
 export type ModelServerConfig = z.output<typeof modelServerConfig>;

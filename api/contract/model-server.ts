@@ -2,6 +2,8 @@
  * What operator and runtime say to each other. The schema of the configuration is beside this file, because only who writes
  * a configuration checks it: loading zod would be a sixth of a model server's start.
  */
+import type { RoutingStatus } from './routing-table.ts';
+
 export type { ModelServerConfig } from './model-server.schema.ts';
 
 /** State of a model server, as GET /status on the admin port and the messages to `levada up` say it. */
@@ -10,6 +12,13 @@ export interface ModelServerStatus {
   /** Hex. Known as soon as the file was read. */
   sha256?: string;
   failure?: { code: string; message: string };
+}
+
+/** What GET /status says beside it. */
+export interface ModelServerReport extends ModelServerStatus {
+  draining: boolean;
+  /** Absent: it takes no routing tables. */
+  routing?: RoutingStatus;
 }
 
 /** Messages from `levada up` to a model server, over the process's IPC channel. */
@@ -25,6 +34,8 @@ export type ToModelServer =
 export type FromModelServer =
   | { type: 'status'; status: ModelServerStatus }
   | { type: 'admin'; port: number }
+  /** Only where its configuration has an internal port. */
+  | { type: 'internal'; port: number }
   | { type: 'listening'; socket: string }
   | { type: 'released'; socket: string };
 

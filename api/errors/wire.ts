@@ -140,6 +140,36 @@ export const wireErrors = define({
     message: 'an error inside Levada: {detail}',
     remedy: 'This is a bug. The log has the stack; please report it.',
   },
+  RoutingTableInvalid: {
+    outcome: 'terminal',
+    http: 400,
+    message: 'the routing table cannot be read: {detail}',
+    remedy: 'The operator writes routing tables; take what it has written.',
+  },
+  RoutingTableUnsigned: {
+    outcome: 'terminal',
+    http: 403,
+    message: 'the routing table is not signed by the operator: {detail}',
+    remedy: 'Pods know the current and the previous key of their operator; restart them where both are gone.',
+  },
+  RoutingTableForeign: {
+    outcome: 'terminal',
+    http: 403,
+    message: 'the routing table is of {found}; this is a pod of {allowed}',
+    remedy: 'Each ModelDeployment has a routing table of its own.',
+  },
+  RoutingTableOutdated: {
+    outcome: 'terminal',
+    http: 409,
+    message: 'generation {found} of the routing table is not newer than {current}, and differs from it',
+    remedy: 'Send a table with a greater generation. The pod goes on with the one that it has.',
+  },
+  RoutingUnsupported: {
+    outcome: 'terminal',
+    http: 501,
+    message: 'this process takes no routing tables: its configuration has no public key',
+    remedy: 'Only pods that the operator has started with a public key share their requests with other versions.',
+  },
   EventBreaksSchema: {
     outcome: 'terminal',
     http: 422,

@@ -122,6 +122,8 @@ checks = {
     "huge-alloc": lambda c: runs_fail(c, [[1, 2]], "allocate", "bad_alloc", "bad allocation"),
     "huge-alloc-on-demand": check_on_demand,
     "fails-when-negative": check_negative,
+    "wider": lambda c: expect(c, {"X": [[1, 2]]}, Y=[[1, 2, 1, 2]]),
+    "doubled-rows": lambda c: expect(c, {"X": [[1, 2]]}, Y=[[1, 2], [1, 2]]),
     "bad-shape": lambda c: runs_fail(c, [[1, 2, 3]], "Reshape"),
     "truncated": refused("INVALID_PROTOBUF", "INVALID_GRAPH", "Protobuf parsing failed"),
     "garbage": refused("INVALID_PROTOBUF", "Protobuf parsing failed"),

@@ -263,6 +263,18 @@ def fails_when_negative():
 
 
 @fixture
+def wider():
+    """X [N, 2] to Y [N, 4], X twice side by side: another signature than its neighbours, which give Y [N, 2]."""
+    return model([node("Concat", "X X", "Y", axis=1)], [value("X", FLOAT, ["N", 2])], [value("Y", FLOAT, ["N", 4])])
+
+
+@fixture
+def doubled_rows():
+    """X [N, 2] to Y [M, 2], X twice one below the other: what it gives is of another shape than what was asked for."""
+    return model([node("Concat", "X X", "Y", axis=0)], [value("X", FLOAT, ["N", 2])], [value("Y", FLOAT, ["M", 2])])
+
+
+@fixture
 def bad_shape():
     """X [N, 3] is reshaped to [1, 1]: loads, and every run fails."""
     return model(

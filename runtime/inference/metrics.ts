@@ -2,7 +2,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import type { ModelServerStatus } from '../../api/contract/model-server.ts';
 import type { BatchObserver } from './batcher.ts';
 
-export type Protocol = 'oip' | 'simple';
+/** `internal`: what other pods have forwarded. */
+export type Protocol = 'oip' | 'simple' | 'internal';
 
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const batchBuckets = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];

@@ -1,9 +1,18 @@
 /** A process that serves one version of one model, from its start to its end. */
 import { setTimeout as pause } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
-import type { FromModelServer, ModelServerConfig, ToModelServer } from '../../api/contract/model-server.ts';
+import type {
+  FromModelServer,
+  ModelServerConfig,
+  ModelServerReport,
+  ToModelServer,
+} from '../../api/contract/model-server.ts';
 import { errorCodeOf, errors, messageOf } from '../../api/errors.ts';
 import { startAdmin } from '../admin.ts';
+import { RoutingCounters } from './forward/counters.ts';
+import { InternalPort } from './forward/internal-port.ts';
+import { Router } from './forward/router.ts';
+import { RoutingTables } from './forward/tables.ts';
 import { createMetrics } from './metrics.ts';
 import { defaultTimeouts, ServingPort, type SocketHandle } from './server.ts';
 import { defaultServiceTimeouts, ModelService } from './service.ts';
@@ -25,7 +34,7 @@ const tell = (message: FromModelServer) => {
 
 /** Resolves when the model is loaded, or has failed to for good. */
 export async function runModelServer(config: ModelServerConfig, times: ModelServerTimes): Promise<void> {
-  const { model, version, listen } = config;
+  const { model, version, listen, routing } = config;
   const log = pino(
     { base: { model, version }, level: process.env['LEVADA_LOG_LEVEL'] ?? 'info' },
     pino.destination({ sync: true }),
@@ -41,7 +50,10 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
       process.kill(process.pid, 'SIGKILL');
     },
     timeouts: { loadMs, runMs },
+    ...(routing && { router: ({ registry }) => new Router({ version, counters: new RoutingCounters(registry) }) }),
   });
+  const tables = routing && new RoutingTables(routing, (table) => service.router?.apply(table));
+  await tables?.boot(log);
   const server = new ModelServer(service, log, times);
   if (process.send) {
     // On a cluster the kubelet finds out, with /livez.
@@ -52,11 +64,19 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
     await server.port.listen('serving', { host: listen.host, port: listen.serving });
   }
   process.on('SIGTERM', () => void server.drain('SIGTERM', process.send ? 0 : times.lingerMs));
+  if (listen.internal !== undefined) {
+    tell({ type: 'internal', port: await server.internal.listen(listen.host, listen.internal) });
+  }
   const admin = await startAdmin({
     host: listen.host,
     port: listen.admin,
     metrics: service.metrics,
-    status: () => ({ ...service.status, draining: server.draining }),
+    status: (): ModelServerReport => ({
+      ...service.status,
+      draining: server.draining,
+      ...(tables && { routing: tables.status }),
+    }),
+    tables,
   });
   tell({ type: 'admin', port: admin });
   await pause(times.loadAfterMs);
@@ -76,6 +96,8 @@ function waits({ status }: ModelService): boolean {
 
 class ModelServer {
   readonly port: ServingPort;
+  /** Listens where the configuration says so. */
+  readonly internal: InternalPort;
   draining = false;
   readonly #service: ModelService;
   readonly #log: Logger;
@@ -83,6 +105,7 @@ class ModelServer {
 
   constructor(service: ModelService, log: Logger, { drainMs }: ModelServerTimes) {
     this.port = new ServingPort(service, defaultTimeouts);
+    this.internal = new InternalPort(service);
     this.#service = service;
     this.#log = log;
     this.#drainMs = drainMs;
@@ -109,7 +132,7 @@ class ModelServer {
       // Not an orderly exit: that would wait for the run that has held up the drain.
       process.kill(process.pid, 'SIGKILL');
     }, this.#drainMs).unref();
-    await this.port.drain();
+    await Promise.all([this.port.drain(), this.internal.drain()]);
     await this.#service.idle();
     await this.#service.close();
     this.#log.info('drained');

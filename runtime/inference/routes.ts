@@ -4,12 +4,13 @@ import { show } from '../../api/rules.ts';
 import { readBody } from './body.ts';
 import type { Protocol } from './metrics.ts';
 import { errorReply, send, sendEarly } from './reply.ts';
+import type { Headers } from './routing/decide.ts';
 import type { Answer, ModelService } from './service.ts';
 
 const defaultTimeoutMs = 30_000;
 const maxTimeoutMs = 600_000;
 
-type Submit = (body: Buffer, timeoutMs: number, answer: Answer) => () => void;
+type Submit = (body: Buffer, timeoutMs: number, answer: Answer, headers: Headers) => () => void;
 
 /** How one request is dealt with: a POST whose body is worked on, or an answer that is there at once. */
 type Route =
@@ -50,11 +51,12 @@ export function requestHandler(service: ModelService, closing: (req: IncomingMes
     readBody(req, (error, body) => {
       if (error) return fail(error, true);
       try {
-        const withdraw = submit(body, timeoutMs - (performance.now() - start), (problem, text) => {
+        const answer: Answer = (problem, text, answeredBy = version) => {
           if (problem) return fail(problem, true);
-          send(res, { status: 200, body: text }, version, closing(req));
+          send(res, { status: 200, body: text }, answeredBy, closing(req));
           service.metrics.request(protocol, 200, (performance.now() - start) / 1000);
-        });
+        };
+        const withdraw = submit(body, timeoutMs - (performance.now() - start), answer, req.headers);
         res.once('close', withdraw);
       } catch (thrown) {
         fail(thrown, true);

@@ -1,11 +1,14 @@
 import type { ModelServerConfig, ModelServerStatus } from '../../api/contract/model-server.ts';
 import { errorCodeOf, LevadaError, messageOf } from '../../api/errors.ts';
+import type { RoutedAnswer, Router, Work } from './forward/router.ts';
 import type { Metrics } from './metrics.ts';
 import { loadModel, type Model } from './model.ts';
 import { bodyText, parseJson } from './protocol/json.ts';
 import { type InferRequest, inferSerializer, modelMetadata, parseInfer } from './protocol/oip.ts';
 import { type SimpleModel, simpleModel } from './protocol/simple.ts';
-import type { Tensor } from './tensors.ts';
+import type { Headers } from './routing/decide.ts';
+import { misfit } from './routing/rules.ts';
+import type { Tensor, TensorInfo } from './tensors.ts';
 
 export interface ServiceTimeouts {
   /** Milliseconds for loading and warm-up, and for one run. What takes longer never ends; only the process can. */
@@ -28,22 +31,29 @@ export interface ServiceOptions {
   /** The process cannot go on: it is to end at once, and to be started anew. */
   readonly onFatal: (reason: string) => void;
   readonly timeouts?: ServiceTimeouts;
+  /** Shares requests with other versions. Absent: this one answers all. */
+  readonly router?: (metrics: Metrics) => Router;
 }
 
 interface Loaded {
   readonly model: Model;
-  readonly serialize: (request: InferRequest, outputs: readonly Tensor[], row: number) => string;
+  readonly serialize: Serialize;
+  /** For answers of another version. */
+  readonly serializeAs: (version: string) => Serialize;
   /** Or why the simple API cannot serve this model. */
   readonly simple: SimpleModel | LevadaError;
 }
 
-/** Gets the body of the answer, or what went wrong. */
-export type Answer = (error: unknown, body: string) => void;
+type Serialize = (request: InferRequest, outputs: readonly Tensor[], row: number) => string;
+
+/** Gets the body of the answer and the version that has given it, where that is another; or what went wrong. */
+export type Answer = RoutedAnswer;
 
 /** One version of one model, whatever the protocol: loading, state, and what requests become. */
 export class ModelService {
   readonly config: ModelServerConfig;
   readonly metrics: Metrics;
+  readonly router: Router | undefined;
   readonly #options: ServiceOptions;
   #status: ModelServerStatus = { state: 'Loading' };
   #loaded: Loaded | undefined;
@@ -53,6 +63,7 @@ export class ModelService {
     this.config = config;
     this.#options = options;
     this.metrics = options.metrics(() => this.#loaded?.model.batcher.queuedRows ?? 0);
+    this.router = options.router?.(this.metrics);
     this.metrics.state('Loading');
   }
 
@@ -79,6 +90,7 @@ export class ModelService {
         onDigest: (sha256) => this.#set({ ...this.#status, sha256 }),
       });
       this.#loaded = this.#serve(model);
+      this.router?.attach(model);
       const ms = Math.round(performance.now() - start);
       log.info({ path: config.path, sha256: model.sha256, ms, threaded: model.threaded() }, 'model loaded');
       this.#watchdog = setInterval(
@@ -104,24 +116,60 @@ export class ModelService {
    * @throws PredictInvalid, LevadaError; what goes wrong later goes to `answer`
    * @returns withdraws the request
    */
-  predict(body: Buffer, timeoutMs: number, answer: Answer): () => void {
+  predict(body: Buffer, timeoutMs: number, answer: Answer, headers: Headers): () => void {
     const { model, simple } = this.#ready();
     if (simple instanceof LevadaError) throw simple;
     const inputs = simple.parse(body.length === 0 ? undefined : parseJson(bodyText(body)));
-    return model.batcher.submit(inputs, simple.rows, performance.now() + timeoutMs, (error, outputs, row) => {
+    const { rows } = simple;
+    const deadline = performance.now() + timeoutMs;
+    const write: Work['write'] = (outputs, row) => simple.answer(outputs, row);
+    if (this.router?.isActive) return this.router.submit({ inputs, rows, deadline, headers, write }, answer);
+    return model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => {
       if (error) answer(error, '');
       else respond(answer, () => simple.answer(outputs, row));
     });
   }
 
   /** POST /v2/models/NAME/infer; as {@link predict}. */
-  infer(body: Buffer, timeoutMs: number, answer: Answer): () => void {
-    const { model, serialize } = this.#ready();
+  infer(body: Buffer, timeoutMs: number, answer: Answer, headers: Headers): () => void {
+    const { model, serialize, serializeAs } = this.#ready();
     const request = parseInfer(bodyText(body), model);
-    return model.batcher.submit(request.inputs, request.rows, performance.now() + timeoutMs, (error, outputs, row) => {
+    const { inputs, rows } = request;
+    const deadline = performance.now() + timeoutMs;
+    if (this.router?.isActive) {
+      const write: Work['write'] = (outputs, row, version) =>
+        (version === this.config.version ? serialize : serializeAs(version))(request, outputs, row);
+      return this.router.submit({ inputs, rows, deadline, headers, write }, answer);
+    }
+    return model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => {
       if (error) answer(error, '');
       else respond(answer, () => serialize(request, outputs, row));
     });
+  }
+
+  /** What the loaded model takes and gives; undefined while none is. */
+  get signature(): { readonly inputs: readonly TensorInfo[]; readonly outputs: readonly TensorInfo[] } | undefined {
+    return this.#loaded?.model;
+  }
+
+  /**
+   * For a pod of the stable version, which has made tensors of the request already.
+   *
+   * @param done as of a batcher; `isWhole` where the outputs are this request's alone
+   * @throws LevadaError ModelNotReady, InvalidInput, QueueFull
+   */
+  score(
+    inputs: readonly Tensor[],
+    rows: number,
+    deadline: number,
+    done: (error: LevadaError | undefined, outputs: readonly Tensor[], row: number, isWhole: boolean) => void,
+  ): void {
+    const { model } = this.#ready();
+    const { joinable } = model.batcher;
+    const wrong = misfit(inputs, model.inputs, joinable ? rows : undefined);
+    if (wrong)
+      throw new LevadaError('InvalidInput', { field: 'inputs', found: wrong, allowed: 'what the model takes' });
+    model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => done(error, outputs, row, !joinable));
   }
 
   /** GET /v2/models/NAME. @throws LevadaError ModelNotReady */
@@ -136,6 +184,7 @@ export class ModelService {
 
   async close(): Promise<void> {
     clearInterval(this.#watchdog);
+    this.router?.close();
     await this.#loaded?.model.close();
   }
 
@@ -148,8 +197,15 @@ export class ModelService {
       if (errorCodeOf(error) !== 'SimpleApiUnsupported') throw error;
       simple = error as LevadaError;
     }
-    const serialize = inferSerializer(config.model, config.version, model.outputs, model.batcher.joinable);
-    return { model, serialize, simple };
+    const serializer = (version: string) =>
+      inferSerializer(config.model, version, model.outputs, model.batcher.joinable);
+    const others = new Map<string, Serialize>();
+    const serializeAs = (version: string) => {
+      const serialize = others.get(version) ?? serializer(version);
+      others.set(version, serialize);
+      return serialize;
+    };
+    return { model, serialize: serializer(config.version), serializeAs, simple };
   }
 
   #ready(): Loaded {

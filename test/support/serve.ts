@@ -11,7 +11,7 @@ import type { ModelServerConfig, ModelServerStatus } from '../../api/contract/mo
 import type { PipelineUnitConfig } from '../../api/contract/pipeline-unit.ts';
 import { createMetrics } from '../../runtime/inference/metrics.ts';
 import { defaultTimeouts, type HttpTimeouts, ServingPort } from '../../runtime/inference/server.ts';
-import { ModelService, type ServiceTimeouts } from '../../runtime/inference/service.ts';
+import { ModelService, type ServiceOptions, type ServiceTimeouts } from '../../runtime/inference/service.ts';
 
 const root = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -46,6 +46,7 @@ export interface Served {
 export interface ServeOptions {
   readonly http?: Partial<HttpTimeouts>;
   readonly timeouts?: ServiceTimeouts;
+  readonly router?: ServiceOptions['router'];
   /** Answer, but do not load. */
   readonly unloaded?: boolean;
 }
@@ -61,6 +62,7 @@ export async function serve(config: ModelServerConfig, options: ServeOptions = {
     onStatus: (status) => states.push(status),
     onFatal: (reason) => fatal.push(reason),
     ...(options.timeouts && { timeouts: options.timeouts }),
+    ...(options.router && { router: options.router }),
   });
   const serving = new ServingPort(service, { ...defaultTimeouts, ...options.http });
   const port = await serving.listen('serving', { host: '127.0.0.1', port: 0 });
@@ -189,7 +191,7 @@ export interface ServerProcess {
 /** `node runtime/main.ts` as a cluster starts it, on ports of its own. */
 export async function startProcess(
   config: ModelServerConfig | PipelineUnitConfig,
-  ports: { serving: number; admin: number },
+  ports: { serving: number; admin: number; internal?: number },
   args: readonly string[] = [],
 ): Promise<ServerProcess> {
   const dir = mkdtempSync(join(tmpdir(), 'levada-serve-'));

@@ -1,0 +1,214 @@
+import { connect, type Socket } from 'node:net';
+import { messageOf } from '../../../api/errors.ts';
+import { type FailureReason, type Fit, fitOf } from '../routing/rules.ts';
+import type { Tensor, TensorInfo } from '../tensors.ts';
+import {
+  decodeHello,
+  decodeResults,
+  encodeRequests,
+  FrameError,
+  FrameReader,
+  frameTypes,
+  fullFrameBytes,
+  tensorBytes,
+  type WireRequest,
+  type WireResult,
+} from './frames.ts';
+
+/** What another version made of a request: its outputs, in the order of the stable version's, or why there are none. */
+export type Outcome =
+  | { readonly outputs: readonly Tensor[]; readonly servedMs: number }
+  /** `isUnsent`: it never left, so that it may go elsewhere. */
+  | { readonly reason: FailureReason; readonly detail: string; readonly isUnsent?: true };
+
+/** A request on its way to another version. */
+export interface Forward {
+  /** In the order of the stable version's inputs. */
+  readonly inputs: readonly Tensor[];
+  readonly rows: number;
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  /** Called exactly once. */
+  readonly done: (outcome: Outcome) => void;
+}
+
+export interface Peer {
+  readonly version: string;
+  readonly host: string;
+  readonly port: number;
+  /** The stable version's, which the peer has to fit. */
+  readonly signature: { readonly inputs: readonly TensorInfo[]; readonly outputs: readonly TensorInfo[] };
+}
+
+/** How far a deadline may be overrun. */
+const sweepMs = 10;
+/** Bytes that the socket may hold back; a peer that does not read gets no more. */
+const maxUnsentBytes = 16 * 2 ** 20;
+
+/** Codes of a process that could not take the request; all others are about the request and the model. */
+const reasonOf: Readonly<Record<string, FailureReason>> = {
+  DeadlineExceeded: 'late',
+  QueueFull: 'overloaded',
+  MemoryBudget: 'overloaded',
+  ModelNotReady: 'unreachable',
+};
+
+/** One connection to an internal port. What one turn of the event loop brings goes as one message. */
+export class Connection {
+  readonly #socket: Socket;
+  readonly #peer: Peer;
+  readonly #onLeave: (connection: Connection) => void;
+  #fit: Fit | string | undefined;
+  #turn: Forward[] = [];
+  readonly #sent = new Map<number, Forward>();
+  #nextId = 0;
+  #scheduled = false;
+  #sweep: NodeJS.Timeout | undefined;
+  #leaving = false;
+  #why = 'the connection has ended';
+
+  /** @param onLeave once, when nothing more can be sent here: it has ended, or the peer goes */
+  constructor(peer: Peer, onLeave: (connection: Connection) => void) {
+    this.#peer = peer;
+    this.#onLeave = onLeave;
+    this.#socket = connect({ host: peer.host, port: peer.port, noDelay: true, keepAlive: true });
+    this.#socket.unref();
+    const reader = new FrameReader((type, payload) => this.#receive(type, payload));
+    this.#socket.on('data', (chunk: Buffer) => {
+      try {
+        reader.push(chunk);
+      } catch (error) {
+        if (!(error instanceof FrameError)) throw error;
+        this.destroy(error.message);
+      }
+    });
+    this.#socket.on('error', (error) => {
+      this.#why = messageOf(error);
+    });
+    this.#socket.on('close', () => this.#ended());
+  }
+
+  send(forward: Forward): void {
+    this.#turn.push(forward);
+    this.#sweep ??= setInterval(() => this.#lookSoon(), sweepMs).unref();
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    // The end of the poll phase, as the batcher: every request that this turn has brought is there by then.
+    setImmediate(() => this.#flush());
+  }
+
+  /** Takes no more; ends when all that was sent is answered. */
+  leave(): void {
+    this.#stopTaking();
+    this.#endIfDone();
+  }
+
+  destroy(why: string): void {
+    this.#why = why;
+    this.#socket.destroy();
+  }
+
+  #stopTaking(): void {
+    if (this.#leaving) return;
+    this.#leaving = true;
+    this.#onLeave(this);
+  }
+
+  #endIfDone(): void {
+    if (this.#turn.length > 0 || this.#sent.size > 0) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+    if (this.#leaving) this.#socket.end();
+  }
+
+  #flush(): void {
+    this.#scheduled = false;
+    const fit = this.#fit;
+    if (fit === undefined || this.#turn.length === 0) return; // not greeted yet: later
+    const turn = this.#turn;
+    this.#turn = [];
+    if (typeof fit === 'string') this.#fail(turn, 'signature', fit);
+    else if (this.#socket.writableLength > maxUnsentBytes) this.#fail(turn, 'overloaded', 'it does not read');
+    else this.#write(turn, fit);
+  }
+
+  #write(turn: readonly Forward[], fit: Fit): void {
+    const now = performance.now();
+    let frame: WireRequest[] = [];
+    let size = 0;
+    for (const forward of turn) {
+      const id = this.#nextId;
+      this.#nextId = (this.#nextId + 1) >>> 0;
+      this.#sent.set(id, forward);
+      const inputs = fit.inputs.map((index) => forward.inputs[index] as Tensor);
+      frame.push({ id, timeoutMs: forward.deadline - now, rows: forward.rows, inputs });
+      for (const tensor of inputs) size += tensorBytes(tensor);
+      if (size < fullFrameBytes) continue;
+      this.#socket.write(encodeRequests(frame));
+      frame = [];
+      size = 0;
+    }
+    if (frame.length > 0) this.#socket.write(encodeRequests(frame));
+  }
+
+  /** @throws FrameError */
+  #receive(type: number, payload: Buffer): void {
+    if (type === frameTypes.results) {
+      for (const result of decodeResults(payload)) this.#settle(result);
+      this.#endIfDone();
+    } else if (type === frameTypes.hello) {
+      const hello = decodeHello(payload);
+      const { version, signature } = this.#peer;
+      this.#fit = hello.version === version ? fitOf(signature, hello) : `it is version ${hello.version}`;
+      this.#flush();
+    } else if (type === frameTypes.goodbye) this.leave();
+    else throw new FrameError(`a frame of type ${type}`);
+  }
+
+  #settle({ id, servedMs, result }: WireResult): void {
+    const forward = this.#sent.get(id);
+    if (!forward) return; // it was late, and the stable version has answered
+    this.#sent.delete(id);
+    if (!('outputs' in result)) {
+      forward.done({ reason: reasonOf[result.code] ?? 'error', detail: `${result.code}: ${result.message}` });
+      return;
+    }
+    const outputs = (this.#fit as Fit).outputs.map((index) => result.outputs[index]);
+    if (outputs.every((tensor) => tensor !== undefined)) forward.done({ outputs, servedMs });
+    else forward.done({ reason: 'signature', detail: `it gave ${result.outputs.length} outputs` });
+  }
+
+  /** First what has come meanwhile: a pause of this process must not make an answer late that is there. */
+  #lookSoon(): void {
+    setImmediate(() => this.#expire());
+  }
+
+  #expire(): void {
+    const now = performance.now();
+    const late: Forward[] = [];
+    for (const [id, forward] of this.#sent) {
+      if (forward.deadline > now) continue;
+      this.#sent.delete(id);
+      late.push(forward);
+    }
+    if (this.#turn.some(({ deadline }) => deadline <= now)) {
+      late.push(...this.#turn.filter(({ deadline }) => deadline <= now));
+      this.#turn = this.#turn.filter(({ deadline }) => deadline > now);
+    }
+    this.#fail(late, 'late', 'no answer in time');
+  }
+
+  #ended(): void {
+    this.#stopTaking();
+    const [unsent, lost] = [this.#turn, [...this.#sent.values()]];
+    this.#turn = [];
+    this.#sent.clear();
+    this.#fail(lost, 'unreachable', this.#why);
+    for (const { done } of unsent) done({ reason: 'unreachable', detail: this.#why, isUnsent: true });
+  }
+
+  #fail(forwards: readonly Forward[], reason: FailureReason, detail: string): void {
+    for (const { done } of forwards) done({ reason, detail });
+    this.#endIfDone();
+  }
+}

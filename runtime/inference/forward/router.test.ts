@@ -1,0 +1,72 @@
+import { once } from 'node:events';
+import { type AddressInfo, createServer, type Server } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import type { RoutingTable } from '../../../api/contract/routing-table.ts';
+import { iris, type Served, serve, serverConfig, until } from '../../../test/support/serve.ts';
+import { RoutingCounters } from './counters.ts';
+import { InternalPort } from './internal-port.ts';
+import { Router } from './router.ts';
+
+const closing: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+
+async function served(version: string): Promise<Served> {
+  const router = ({ registry }: Served['service']['metrics']) =>
+    new Router({ version, counters: new RoutingCounters(registry) });
+  const result = await serve(serverConfig(iris(1), { version }), { router });
+  closing.push(() => result.close());
+  return result;
+}
+
+const table = (port: number, parts: Partial<RoutingTable>): RoutingTable => ({
+  resource: 'default/m',
+  generation: 1,
+  stable: { version: 'v1' },
+  addresses: { v2: [`tcp://127.0.0.1:${port}`] },
+  salt: 'v1/v2',
+  ...parts,
+});
+
+const body = Buffer.from(JSON.stringify({ features: [5.9, 3.2, 4.8, 1.8] }));
+
+/** Requests that come in one turn of the event loop: the versions that have answered. */
+const askAtOnce = ({ service }: Served, count: number): Promise<(string | undefined)[]> =>
+  Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<string | undefined>((resolve, reject) => {
+          service.predict(body, 30_000, (error, _text, version) => (error ? reject(error) : resolve(version)), {});
+        }),
+    ),
+  );
+
+const sample = async ({ service }: Served, name: string): Promise<number> =>
+  Number(new RegExp(`^${name}\\{.*\\} (\\d+)$`, 'm').exec(await service.metrics.registry.metrics())?.[1]);
+
+test('what one turn brings is one message, and one run there', async () => {
+  const [stable, candidate] = [await served('v1'), await served('v2')];
+  const internal = new InternalPort(candidate.service);
+  closing.push(() => internal.destroy());
+  const port = await internal.listen('127.0.0.1', 0);
+  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
+  expect(await askAtOnce(stable, 10)).toEqual(Array(10).fill('v2'));
+  expect(await sample(candidate, 'levada_inference_batch_size_count')).toBe(1);
+  expect(await sample(candidate, 'levada_inference_batch_size_sum')).toBe(10);
+  expect(await sample(stable, 'levada_inference_batch_size_count')).toBe(0);
+});
+
+test('what waits for a shadow that says nothing is bounded; the rest is dropped, and counted', async () => {
+  const silent: Server = createServer((socket) => closing.unshift(() => socket.destroy())).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  closing.push(() => silent.close());
+  const stable = await served('v1');
+  const { port } = silent.address() as AddressInfo;
+  stable.service.router?.apply(table(port, { shadow: { version: 'v2', percent: 100 } }));
+  expect(await askAtOnce(stable, 300)).toEqual(Array(300).fill('v1'));
+  expect(await sample(stable, 'levada_routing_shadow_dropped_total')).toBe(300 - 256);
+  // Those that waited are given up, and there is room again.
+  await until(async () => (await sample(stable, 'levada_routing_failures_total')) > 0);
+});

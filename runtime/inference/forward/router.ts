@@ -1,0 +1,200 @@
+import type { RoutingTable } from '../../../api/contract/routing-table.ts';
+import { errorCodeOf } from '../../../api/errors.ts';
+import type { Batcher } from '../batcher.ts';
+import { Decider, type Decision, type Headers } from '../routing/decide.ts';
+import { RecentP99 } from '../routing/latency.ts';
+import { allFinite, blameFor, budgetMs, misfit } from '../routing/rules.ts';
+import type { Random } from '../routing/stratified.ts';
+import type { Tensor, TensorInfo } from '../tensors.ts';
+import type { Outcome } from './connection.ts';
+import type { RoutingCounters } from './counters.ts';
+import { Forwarded } from './forwarded.ts';
+import { Target } from './target.ts';
+
+/** The stable version's model, which is in this process. */
+export interface OwnModel {
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  readonly batcher: Batcher;
+}
+
+/** A request, whatever protocol it came by. */
+export interface Work {
+  readonly inputs: readonly Tensor[];
+  readonly rows: number;
+  /** On the clock of `performance.now()`. */
+  readonly deadline: number;
+  readonly headers: Headers;
+  /**
+   * The body of the answer.
+   *
+   * @param row the first of the request's rows in `outputs`
+   * @throws LevadaError, e.g. OutputNotFinite
+   */
+  write(outputs: readonly Tensor[], row: number, version: string): string;
+}
+
+/** Gets the body and the version that has answered; or what went wrong. Called once, maybe before `submit` has returned. */
+export type RoutedAnswer = (error: unknown, body: string, version?: string) => void;
+
+export interface RouterOptions {
+  /** This process's. */
+  readonly version: string;
+  readonly counters: RoutingCounters;
+  readonly random?: Random;
+}
+
+/** Copies that may wait for the shadow. */
+const maxShadows = 256;
+const maxShadowBytes = 16 * 2 ** 20;
+
+/**
+ * Answers the requests of a stable pod, each by the version that the routing table gives it to. What another version does not
+ * answer as it should, the stable one answers: callers see no failure of a candidate.
+ */
+export class Router {
+  readonly #options: RouterOptions;
+  readonly #random: Random;
+  #model: OwnModel | undefined;
+  #table: RoutingTable | undefined;
+  #decider: Decider | undefined;
+  readonly #targets = new Map<string, Target>();
+  readonly #p99 = new RecentP99();
+  #shadows = 0;
+  #shadowBytes = 0;
+
+  constructor(options: RouterOptions) {
+    this.#options = options;
+    this.#random = options.random ?? Math.random;
+  }
+
+  /** False: this process answers everything itself, because there is no table, or another version is the stable one. */
+  get isActive(): boolean {
+    return this.#decider !== undefined;
+  }
+
+  /** The model is loaded. */
+  attach(model: OwnModel): void {
+    this.#model = model;
+    this.#update();
+  }
+
+  apply(table: RoutingTable): void {
+    this.#table = table;
+    this.#update();
+  }
+
+  /** Ends the connections, once what was sent is answered. */
+  close(): void {
+    for (const target of this.#targets.values()) target.leave();
+    this.#targets.clear();
+  }
+
+  /**
+   * @returns withdraws the request
+   * @throws LevadaError QueueFull
+   */
+  submit(work: Work, answer: RoutedAnswer): () => void {
+    const decision = (this.#decider as Decider).decide(work.headers);
+    const { version, by } = decision;
+    if (version === this.#options.version) return this.#answerHere(work, decision, answer);
+    const target = this.#targets.get(version) as Target;
+    const now = performance.now();
+    const request = new Forwarded(work, decision, answer, {
+      model: this.#model as OwnModel,
+      own: this.#options.version,
+      served: (ms) => this.#options.counters.served(version, by, ms),
+      failed: (blame, reason) => this.#options.counters.failed(version, by, blame, reason),
+      answered: (answeredBy) => this.#copy(work, answeredBy),
+    });
+    const deadline = now + budgetMs(work.deadline - now, this.#p99.at(now));
+    target.send({ inputs: work.inputs, rows: work.rows, deadline, done: (outcome) => request.end(outcome) });
+    return () => request.withdraw();
+  }
+
+  #answerHere(work: Work, { version, by }: Decision, answer: RoutedAnswer): () => void {
+    const { counters } = this.#options;
+    const start = performance.now();
+    const fail = (error: unknown) => {
+      counters.failed(version, by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error');
+    };
+    try {
+      return (this.#model as OwnModel).batcher.submit(work.inputs, work.rows, work.deadline, (error, outputs, row) => {
+        const now = performance.now();
+        let text: string;
+        try {
+          if (error) throw error;
+          text = work.write(outputs, row, version);
+        } catch (thrown) {
+          fail(thrown);
+          answer(thrown, '');
+          return;
+        }
+        this.#p99.observe(now - start, now);
+        counters.served(version, by, now - start);
+        answer(undefined, text, version);
+        this.#copy(work, version);
+      });
+    } catch (error) {
+      fail(error);
+      throw error;
+    }
+  }
+
+  /** Shows an answered request to the shadow, if it is one of its share. Nobody waits for what comes of it. */
+  #copy({ inputs, rows }: Work, answeredBy: string): void {
+    const version = this.#table?.shadow?.version;
+    if (version === undefined || version === answeredBy || !this.#decider?.shadows()) return;
+    const { counters } = this.#options;
+    const bytes = inputs.reduce((sum, { data }) => sum + (Array.isArray(data) ? 64 * data.length : data.byteLength), 0);
+    if (this.#shadows >= maxShadows || this.#shadowBytes + bytes > maxShadowBytes) {
+      counters.dropped(version);
+      return;
+    }
+    this.#shadows++;
+    this.#shadowBytes += bytes;
+    const done = (outcome: Outcome) => {
+      this.#shadows--;
+      this.#shadowBytes -= bytes;
+      // The request was answered, so it is not the client's fault.
+      if ('reason' in outcome) counters.failed(version, 'shadow', 'candidate', outcome.reason);
+      else if (misfit(outcome.outputs, this.#model?.outputs ?? [], this.#rowsOf(rows))) {
+        counters.failed(version, 'shadow', 'candidate', 'signature');
+      } else if (allFinite(outcome.outputs)) counters.served(version, 'shadow', outcome.servedMs);
+      else counters.failed(version, 'shadow', 'unclear', 'not-finite');
+    };
+    const now = performance.now();
+    const deadline = now + budgetMs(Number.POSITIVE_INFINITY, this.#p99.at(now));
+    const target = this.#targets.get(version);
+    if (target) target.send({ inputs, rows, deadline, done });
+    else done({ reason: 'unreachable', detail: 'it has no address' });
+  }
+
+  #rowsOf = (rows: number): number | undefined => (this.#model?.batcher.joinable ? rows : undefined);
+
+  #update(): void {
+    const { version } = this.#options;
+    const [table, model] = [this.#table, this.#model];
+    if (!table || !model) return;
+    const isStable = table.stable.version === version;
+    this.#decider = isStable ? new Decider(table, this.#random, this.#decider) : undefined;
+    const addresses = isStable ? table.addresses : {};
+    for (const [name, target] of this.#targets) {
+      if (Object.hasOwn(addresses, name) && name !== version) continue;
+      target.leave();
+      this.#targets.delete(name);
+    }
+    for (const [name, urls] of Object.entries(addresses)) {
+      if (name === version) continue;
+      const target = this.#targets.get(name) ?? new Target();
+      this.#targets.set(name, target);
+      const peers = urls.map((url) => ({ version: name, ...hostAndPort(url), signature: model }));
+      target.update(peers, this.#random);
+    }
+  }
+}
+
+function hostAndPort(address: string): { host: string; port: number } {
+  const { hostname, port } = new URL(address);
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) };
+}
