@@ -52,10 +52,17 @@ test('what one turn brings is one message, and one run there', async () => {
   closing.push(() => internal.destroy());
   const port = await internal.listen('127.0.0.1', 0);
   stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
-  expect(await askAtOnce(stable, 10)).toEqual(Array(10).fill('v2'));
-  expect(await sample(candidate, 'levada_inference_batch_size_count')).toBe(1);
-  expect(await sample(candidate, 'levada_inference_batch_size_sum')).toBe(10);
-  expect(await sample(stable, 'levada_inference_batch_size_count')).toBe(0);
+  const before = { own: 0, runs: 0, rows: 0 };
+  // On a busy machine the candidate may be late at first, which is not what this is about.
+  await until(async () => {
+    before.own = await sample(stable, 'levada_inference_batch_size_count');
+    before.runs = await sample(candidate, 'levada_inference_batch_size_count');
+    before.rows = await sample(candidate, 'levada_inference_batch_size_sum');
+    return (await askAtOnce(stable, 10)).every((version) => version === 'v2');
+  });
+  expect(await sample(candidate, 'levada_inference_batch_size_count')).toBe(before.runs + 1);
+  expect(await sample(candidate, 'levada_inference_batch_size_sum')).toBe(before.rows + 10);
+  expect(await sample(stable, 'levada_inference_batch_size_count')).toBe(before.own);
 });
 
 test('what waits for a shadow that says nothing is bounded; the rest is dropped, and counted', async () => {
