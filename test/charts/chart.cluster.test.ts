@@ -32,6 +32,7 @@ async function render(namespace: string, ...flags: string[]): Promise<Rendered[]
 }
 
 const plurals: Readonly<Record<string, string>> = {
+  NetworkPolicy: 'networkpolicies',
   CustomResourceDefinition: 'customresourcedefinitions',
   PodDisruptionBudget: 'poddisruptionbudgets',
 };
@@ -56,6 +57,14 @@ describe.skipIf(missing !== undefined)(`helm${missing === undefined ? '' : ` (sk
       ['by default', []],
       ['two processes, for one namespace', ['--set', 'replicas=2', '--set', 'watchNamespaces={default}']],
       ['without CRDs', ['--set', 'crds.enabled=false']],
+      [
+        'with a RabbitMQ to try with, and a network policy',
+        ['--set', 'rabbitmq.enabled=true,rabbitmq.auth.password=tried,networkPolicy.enabled=true'],
+      ],
+      [
+        'with a RabbitMQ whose Secret is there, in memory',
+        ['--set', 'rabbitmq.enabled=true,rabbitmq.auth.existingSecret=mq,rabbitmq.storage.size=0'],
+      ],
       [
         'on certain nodes',
         ['--set', 'nodeSelector.disk=fast', '--set-json', 'tolerations=[{"key":"gpu","operator":"Exists"}]'],
@@ -84,6 +93,30 @@ describe.skipIf(missing !== undefined)(`helm${missing === undefined ? '' : ` (sk
       }
     });
 
+    it('its RabbitMQ is the broker of pipelines that name none; its password is never another one by itself', async () => {
+      const flags = ['--set', 'rabbitmq.enabled=true'];
+      const objects = await render(namespace, ...flags, '--set', 'rabbitmq.auth.password=tried');
+      const [container] = objects.find(({ kind }) => kind === 'Deployment')?.spec?.template?.spec?.containers ?? [];
+      expect(container?.args).toContain('--broker-secret=levada-rabbitmq');
+      expect(JSON.stringify(container)).not.toContain('tried');
+      const secret = objects.find(({ kind }) => kind === 'Secret') as Rendered & { stringData: Record<string, string> };
+      expect(secret.metadata.name).toBe('levada-rabbitmq');
+      expect(secret.stringData).toMatchObject({ username: 'levada', password: 'tried', port: '5672' });
+      expect(secret.stringData['host']).toBe(`levada-rabbitmq.${namespace}.svc`);
+      // Nobody to ask what it was: another one at each rendering would lock everybody out.
+      const error = await render(namespace, ...flags).catch((thrown: Error) => thrown);
+      expect(String(error)).toMatch(/rabbitmq\.auth/);
+    });
+
+    it('is watched by the Prometheus Operator when asked to', async () => {
+      const flags = ['--set', 'monitoring.podMonitor.enabled=true,monitoring.prometheusRule.enabled=true'];
+      const objects = (await render(namespace, ...flags)).filter(({ apiVersion }) =>
+        apiVersion.startsWith('monitoring.coreos.com/'),
+      );
+      expect(objects.map(({ kind }) => kind)).toEqual(['PodMonitor', 'PodMonitor', 'PrometheusRule']);
+      expect((await render(namespace)).filter(({ kind }) => kind === 'PodMonitor')).toEqual([]);
+    });
+
     it('refuses values that it does not know', async () => {
       const error = await render(namespace, '--set', 'replica=2').catch((thrown: Error) => thrown);
       expect(String(error)).toMatch(/additional properties 'replica' not allowed|Additional property replica/);
@@ -101,7 +134,10 @@ describe.skipIf(missing !== undefined)(`helm${missing === undefined ? '' : ` (sk
         '--namespace=a',
         '--namespace=b',
       ]);
-      expect(objects.filter(({ kind }) => kind === 'ClusterRole')).toEqual([]);
+      // What people may do comes with the CRDs, for the whole cluster; what the operator may do does not.
+      const roleNames = objects.filter(({ kind }) => kind === 'ClusterRole').map(({ metadata }) => metadata.name);
+      expect(roleNames).toEqual(['view', 'edit'].map((right) => `${namespace}-levada-${right}`));
+      expect(objects.filter(({ kind }) => kind === 'ClusterRoleBinding')).toEqual([]);
       const roles = objects.filter(({ kind, metadata }) => kind === 'Role' && metadata.name === 'levada');
       expect(roles.map(({ metadata }) => metadata.namespace)).toEqual(['a', 'b']);
     });
