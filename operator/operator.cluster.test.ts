@@ -1,19 +1,18 @@
 /** The operator against a real API server; only the kubelet is stood in for. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { parse } from 'yaml';
 import { errorCodeOf } from '../api/errors.ts';
 import type { Condition } from '../api/v1alpha1/common.ts';
 import { type ControlPlane, kubeconfigOf, startControlPlane } from '../hack/cluster.ts';
 import { clientOf, installKinds, onCluster } from '../test/support/cluster.ts';
 import { CountingProxy } from '../test/support/counting-proxy.ts';
 import { StandInKubelet } from '../test/support/kubelet.ts';
-import { RunningOperator } from '../test/support/operator.ts';
+import { allow, operatorRules, RunningOperator, without } from '../test/support/operator.ts';
 import { fixture, irisModel, root } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
 import { childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
@@ -328,31 +327,6 @@ onCluster(() => {
   });
 
   describe('rights', () => {
-    interface Rule {
-      readonly apiGroups: readonly string[];
-      readonly resources: readonly string[];
-      readonly verbs: readonly string[];
-    }
-    const rbac = 'rbac.authorization.k8s.io';
-    const allow = async (rules: readonly Rule[]) => {
-      const role = { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', plural: 'clusterroles' };
-      await admin.apply(role, { metadata: { name: 'nobody' }, rules } as StoredObject, { fieldManager: 'test' });
-      await admin.apply(
-        { ...role, kind: 'ClusterRoleBinding', plural: 'clusterrolebindings' },
-        {
-          metadata: { name: 'nobody' },
-          roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'nobody' },
-          subjects: [{ apiGroup: rbac, kind: 'User', name: 'nobody' }],
-        } as StoredObject,
-        { fieldManager: 'test' },
-      );
-    };
-    // As the chart grants them.
-    const lease = { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'update'] };
-    const granted = async () => [
-      lease,
-      ...(parse(await readFile(join(root, 'charts/levada/files/rules.yaml'), 'utf8')) as Rule[]),
-    ];
     /** Rights that it needs as soon as it makes anything, which a condition can name. */
     const told = [
       ['apps', 'deployments', 'patch'],
@@ -363,15 +337,8 @@ onCluster(() => {
     ] as const;
 
     it.for(told)('without %s %s %s a condition names it; with it, it goes on', async ([group, resource, verb]) => {
-      const rules = await granted();
-      const without = rules.flatMap(({ apiGroups, resources, verbs }) =>
-        resources.map((one) => ({
-          apiGroups,
-          resources: [one],
-          verbs: one === resource ? verbs.filter((allowed) => allowed !== verb) : verbs,
-        })),
-      );
-      await allow(without);
+      const rules = await operatorRules();
+      await allow(admin, without(rules, resource, verb));
       await using running = new RunningOperator(clientOf(plane, plane.nobody));
       const name = `no-${resource}-${verb}`;
       await apply(name, [irisModel(1)], { expose: { ingress: { host: 'iris.example.com' } } });
@@ -381,7 +348,7 @@ onCluster(() => {
       );
       expect(condition(live, 'Reconciling')?.status).toBe('True');
       expect(condition(live, 'Stalled')?.status).toBe('False');
-      await allow(rules);
+      await allow(admin, rules);
       await says(name, 'Ready', 'True Serving');
       expect(running.log.join('\n')).toContain(`cannot ${verb}`);
       await remove(name);

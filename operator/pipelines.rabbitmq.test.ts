@@ -1,8 +1,9 @@
 /** Pipelines on a real API server and a real RabbitMQ; only the kubelet is stood in for. */
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { clientOf } from '../test/support/cluster.ts';
-import { RunningOperator } from '../test/support/operator.ts';
+import { allow, operatorRules, RunningOperator, without } from '../test/support/operator.ts';
 import { conditionOf, onClusterWithRabbit, PipelineCluster } from '../test/support/pipeline-cluster.ts';
+import { startProxy } from '../test/support/proxy.ts';
 import { until } from '../test/support/wait.ts';
 
 onClusterWithRabbit((broker) => {
@@ -187,7 +188,7 @@ onClusterWithRabbit((broker) => {
     await shop.says('orders', 'Ready', 'True Running');
     await shop.apply('orders', [shop.step('check', { idempotency: {} })]);
     const live = await shop.says('orders', 'Accepted', 'False StoreRequired');
-    expect(conditionOf(live, 'Accepted')?.message).toMatch(/^spec\.steps\[0\]\.idempotency: the step check /);
+    expect(conditionOf(live, 'Accepted')?.message).toMatch(/^spec\.steps\[0\]\.idempotency: the step "check" /);
     await shop.order('orders', { id: 1 });
     await until('it is handled', () => shop.handler.got('check').length === 1);
   });
@@ -278,5 +279,124 @@ onClusterWithRabbit((broker) => {
     await shop.apply('orders', box('box:2'));
     await shop.says('orders', 'Ready', 'True Running');
     expect(await shop.children('orders')).toContain('Service orders-box');
+  });
+
+  it('with the broker away what runs stays as it is, an edit waits, and all is right when it is back', async () => {
+    await using shop = await cluster.shop();
+    const { host, port } = broker.settings;
+    const proxy = await startProxy(() => ({ host, port }));
+    await using _ = operator();
+    await shop.secret('rabbitmq', shop.uri, { port: proxy.port });
+    proxy.refuse();
+    await shop.apply('orders', [shop.step('check')]);
+    const away = await shop.says('orders', 'Ready', 'False BrokerUnavailable');
+    expect(conditionOf(away, 'TopologyReady')?.status).not.toBe('True');
+    expect(await shop.children('orders')).toEqual([]);
+    proxy.heal();
+    await shop.says('orders', 'Ready', 'True Running');
+    const before = cluster.kubelet.pids(shop.namespace, 'orders-check');
+    proxy.refuse();
+    proxy.cut();
+    await shop.says('orders', 'BrokerConnected', 'False BrokerUnavailable');
+    await shop.apply('orders', [shop.step('check'), shop.step('late')]);
+    await shop.says('orders', 'Ready', 'False BrokerUnavailable');
+    expect(await shop.children('orders')).not.toContain('Deployment orders-late');
+    proxy.heal();
+    await shop.says('orders', 'Ready', 'True Running');
+    expect(cluster.kubelet.pids(shop.namespace, 'orders-check')).toEqual(before);
+    await shop.order('orders', { id: 1 });
+    await until('both have it', () => shop.handler.got('check').length === 1 && shop.handler.got('late').length === 1);
+    proxy.refuse();
+    proxy.cut();
+    await shop.remove('orders');
+    const stays = await shop.says('orders', 'Ready', 'False BrokerUnavailable');
+    expect(conditionOf(stays, 'Ready')?.message).toContain('spec.deletionPolicy: Retain');
+    proxy.heal();
+    await shop.hasGone('orders');
+    expect(await shop.depth(`levada.${shop.namespace}.orders.record`)).toBeUndefined();
+    await proxy.close();
+  });
+
+  it('a queue that is gone is made anew at once, and the status says what is lost', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.apply('orders', [shop.step('check')]);
+    await shop.says('orders', 'Ready', 'True Running');
+    const [queue = ''] = await shop.queuesOf('orders', 'check');
+    const channel = await shop.amqp.createChannel();
+    await channel.deleteQueue(queue);
+    await until('it is said', async () => (await shop.read('orders')).status?.steps[0]?.lostAt !== undefined);
+    await shop.says('orders', 'Ready', 'True Running');
+    await shop.order('orders', { id: 1 });
+    await until('it is handled', () => shop.handler.got('check').length === 1);
+  });
+
+  it('deleted before it was ready, it leaves nothing', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    await shop.apply('orders', [shop.step('check')]);
+    await until('it is being made', async () => (await shop.children('orders')).length > 0);
+    await shop.remove('orders');
+    await shop.hasGone('orders');
+    expect(await shop.depth(`levada.${shop.namespace}.orders.record`)).toBeUndefined();
+    expect(await shop.queuesOf('orders', 'check')).toEqual([]);
+  });
+
+  it('deleted in the foreground its pods go first: what waits stays in the broker, and an event says so', async () => {
+    await using shop = await cluster.shop();
+    await using _ = operator();
+    shop.handler.hold('check');
+    await shop.apply('orders', [shop.step('check', { concurrency: 1 })]);
+    await shop.says('orders', 'Ready', 'True Running');
+    for (let id = 1; id <= 2; id++) await shop.order('orders', { id });
+    await until('one is in hand', () => shop.handler.got('check').length === 1);
+    await shop.remove('orders', 'Foreground');
+    await shop.hasGone('orders');
+    await until('an event says so', async () =>
+      (await shop.events('orders')).some((one) => /LeftBehind .* in the broker stay [12] messages/.test(one)),
+    );
+    expect(await shop.queuesOf('orders', 'check')).toHaveLength(1);
+  });
+
+  it('goes without its queues when nobody knows any more where they are', async () => {
+    await using shop = await cluster.shop();
+    {
+      await using _ = operator();
+      await shop.apply('orders', [shop.step('check')]);
+      await shop.says('orders', 'Ready', 'True Running');
+    }
+    await shop.removeSecret('rabbitmq');
+    await shop.remove('orders');
+    await using _ = operator();
+    await shop.hasGone('orders');
+    const [left] = (await shop.events('orders')).filter((one) => one.includes('LeftBehind'));
+    expect(left).toContain('no Secret');
+    expect(await shop.queuesOf('orders', 'check')).toHaveLength(1);
+  });
+
+  describe('rights', () => {
+    /** Rights that a pipeline needs beside those of models, which a condition can name. */
+    const told = [
+      ['levada.dev', 'eventpipelines', 'patch'],
+      ['', 'secrets', 'get'],
+      ['', 'secrets', 'create'],
+    ] as const;
+
+    it.for(told)('without %s %s %s a condition names it; with it, it runs', async ([group, resource, verb]) => {
+      await using shop = await cluster.shop();
+      const rules = await operatorRules();
+      await allow(cluster.admin, without(rules, resource, verb));
+      const client = clientOf(cluster.plane, cluster.plane.nobody);
+      await using _ = new RunningOperator(client, { broker: { namespace: shop.namespace, name: 'rabbitmq' } });
+      await shop.apply('orders', [shop.step('check')], { broker: undefined });
+      const live = await shop.says('orders', 'Ready', 'False ClusterForbidden');
+      expect(conditionOf(live, 'Ready')?.message).toContain(
+        `cannot ${verb} resource "${resource}" in API group "${group}"`,
+      );
+      await allow(cluster.admin, rules);
+      await shop.says('orders', 'Ready', 'True Running');
+      await shop.remove('orders');
+      await shop.hasGone('orders');
+    });
   });
 });

@@ -1,6 +1,11 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parse } from 'yaml';
 import type { KubeClient } from '../../operator/engine/client.ts';
 import { OperatorMetrics } from '../../operator/engine/metrics.ts';
+import type { StoredObject } from '../../operator/engine/objects.ts';
 import { Operator, type OperatorOptions } from '../../operator/operator.ts';
+import { root } from './up.ts';
 
 /** An operator inside of a test, which runs until it is closed. */
 export class RunningOperator implements AsyncDisposable {
@@ -29,4 +34,44 @@ export class RunningOperator implements AsyncDisposable {
     await this.operator.close();
     await this.ended;
   }
+}
+
+export interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+const lease = { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'update'] };
+
+/** What the chart lets the operator do. */
+export const operatorRules = async (): Promise<Rule[]> => [
+  lease,
+  ...(parse(await readFile(join(root, 'charts/levada/files/rules.yaml'), 'utf8')) as Rule[]),
+];
+
+/** All of it but one verb of one resource. */
+export const without = (rules: readonly Rule[], resource: string, verb: string): Rule[] =>
+  rules.flatMap(({ apiGroups, resources, verbs }) =>
+    resources.map((one) => ({
+      apiGroups,
+      resources: [one],
+      verbs: one === resource ? verbs.filter((allowed) => allowed !== verb) : verbs,
+    })),
+  );
+
+/** Lets the user `nobody` do this, and nothing else. */
+export async function allow(admin: KubeClient, rules: readonly Rule[]): Promise<void> {
+  const rbac = 'rbac.authorization.k8s.io';
+  const role = { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', plural: 'clusterroles' };
+  await admin.apply(role, { metadata: { name: 'nobody' }, rules } as StoredObject, { fieldManager: 'test' });
+  await admin.apply(
+    { ...role, kind: 'ClusterRoleBinding', plural: 'clusterrolebindings' },
+    {
+      metadata: { name: 'nobody' },
+      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'nobody' },
+      subjects: [{ apiGroup: rbac, kind: 'User', name: 'nobody' }],
+    } as StoredObject,
+    { fieldManager: 'test' },
+  );
 }

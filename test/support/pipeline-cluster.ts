@@ -114,8 +114,9 @@ export class Shop implements AsyncDisposable {
     await this.secret('rabbitmq', this.uri);
   }
 
-  async secret(name: string, uri: string): Promise<void> {
-    const { host, port, username, password, vhost } = settingsFromUri(uri, 'the test');
+  /** @param change of where it is */
+  async secret(name: string, uri: string, change: Partial<RabbitSettings> = {}): Promise<void> {
+    const { host, port, username, password, vhost } = { ...settingsFromUri(uri, 'the test'), ...change };
     await this.cluster.admin.apply(
       secrets,
       {
@@ -216,15 +217,17 @@ export class Shop implements AsyncDisposable {
   }
 
   hasGone(name: string): Promise<boolean> {
-    return until(
-      `${name} is gone`,
-      () =>
-        this.read(name).then(
-          () => false,
-          () => true,
-        ),
-      { timeoutMs: 60_000 },
-    );
+    let seen = '';
+    const isGone = async () => {
+      try {
+        const { metadata, status } = await this.read(name);
+        seen = JSON.stringify({ metadata, status }, null, 1);
+        return false;
+      } catch {
+        return true;
+      }
+    };
+    return until(`${name} is gone`, isGone, { timeoutMs: 60_000, seen: () => seen });
   }
 
   /** Names of the children of a pipeline, with their kinds, hashes left out. */
@@ -283,7 +286,17 @@ export class Shop implements AsyncDisposable {
     }
   }
 
+  /** Pods that go on would slow down the tests that follow. */
   async [Symbol.asyncDispose](): Promise<void> {
+    const { admin } = this.cluster;
+    const path = pathOf(eventPipelines, { namespace: this.namespace });
+    const { items } = await admin.call<{ items: LivePipeline[] }>({ method: 'GET', path });
+    for (const { metadata } of items) {
+      const body = { metadata: { finalizers: null } };
+      const contentType = 'application/merge-patch+json';
+      await admin.call({ method: 'PATCH', path: `${path}/${metadata.name}`, body, contentType });
+      await this.remove(metadata.name).catch(() => {}); // it was being deleted
+    }
     await this.amqp.close();
     await this.handler.close();
   }

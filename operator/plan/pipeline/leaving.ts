@@ -26,7 +26,7 @@ export function planLeaving(
   const hasNoPods = observed.namespaceEnds === true || finalizers.includes('foregroundDeletion');
   const wanted = nothingOf(observed.applied);
   const pipeline = hasNoPods ? wanted : withLeftovers(wanted, observed);
-  const release = releaseOf(observed, hasNoPods);
+  const release = releaseOf(observed, pipeline);
   const queues = Object.entries(observed.queues);
   return {
     units: [],
@@ -36,8 +36,13 @@ export function planLeaving(
     status: {
       ...before,
       conditions: conditionsOf(resource, { ...saidBefore(before), ...sayLeaving(observed) }, now),
-      sources: [],
-      steps: queues.map(([name, queue]) => stepStatus(name, queue, true)).slice(0, maxSteps),
+      ...(resource.metadata.generation !== undefined && { observedGeneration: resource.metadata.generation }),
+      // Never empty after it was not: a server-side apply would leave the list out, and it is required.
+      sources: before.sources.map((source) => ({ ...source, ready: false })),
+      steps: (queues.length > 0 ? queues.map(([name, queue]) => stepStatus(name, queue, true)) : before.steps).slice(
+        0,
+        maxSteps,
+      ),
       stepsRunning: '0/0',
       backlog: queues.reduce((sum, [, { waiting }]) => sum + waiting, 0),
       deadLetters: queues.reduce((sum, [, { dead }]) => sum + dead, 0),
@@ -67,17 +72,18 @@ export const nothingOf = ({ topology, broker }: PipelinePlan): PipelinePlan => (
 const neverReached: readonly string[] = ['SecretNotFound', 'BrokerRequired'];
 
 /** Whether it may go, and what it leaves behind. */
-function releaseOf({ applied, queues, broker }: ObservedPipeline, hasNoPods: boolean): Release | undefined {
+function releaseOf({ applied, queues, broker }: ObservedPipeline, wanted: PipelinePlan): Release | undefined {
   const failure = brokerFailure(broker);
   if (failure) {
     if (!neverReached.includes(failure.code)) return undefined;
     return { left: `${failure.message}. What there is of it in the broker stays there, with what it holds` };
   }
+  // A queue without a consumer is one that nobody knows how to empty, or whose pods could not go on.
   const isUndone = applied.consumers.length + applied.sources.length + fedQueues(applied).length > 0;
   const states = Object.entries(queues);
   // One that holds nothing is about to be removed.
-  const isOver = states.every(([, queue]) => holds(queue) && (hasNoPods || !handles(queue)));
-  if (isUndone || !isOver) return undefined;
+  const isOver = states.every(([, queue]) => holds(queue));
+  if (isUndone || wanted.consumers.length > 0 || !isOver) return undefined;
   return states.length === 0 ? {} : { left: `in the broker stay ${states.map(counted).join(', ')}` };
 }
 

@@ -5,6 +5,7 @@ import { checkPipeline } from './check.ts';
 import { planLeaving } from './leaving.ts';
 import { withLeftovers } from './leftovers.ts';
 import { planParts } from './parts.ts';
+import { asPlanned } from './planned.ts';
 import { summarizePipeline } from './status.ts';
 
 /**
@@ -23,6 +24,8 @@ export function planPipeline(
   if (isLeaving(resource)) return planLeaving(resource, there, now);
   const problems = checkPipeline(resource, neighbours, place);
   const pipeline = problems.length > 0 ? there?.applied : withLeftovers(planParts(resource), there);
-  const status = summarizePipeline(resource, there, problems, now);
+  // On a laptop an edit is taken in place, in a moment; on a cluster other pods have to come.
+  const seen = place === 'Cluster' && pipeline ? asPlanned(there, pipeline) : there;
+  const status = summarizePipeline(resource, seen, problems, now);
   return { units: [], fronts: [], ...(pipeline && { pipeline }), status };
 }
