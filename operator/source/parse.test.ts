@@ -66,7 +66,7 @@ describe('parseResource', () => {
       'a slip',
       iris({ versions: [{ ...version, sha265: 'x' }] }),
       [
-        'spec.versions[0].sha265: unknown field `sha265`; allowed: name, uri, sha256 (did you mean sha256?) (UnknownField)',
+        'spec.versions[0].sha265: unknown field `sha265`; allowed: name, uri, sha256, secretRef (did you mean sha256?) (UnknownField)',
       ],
     ],
     [
@@ -130,7 +130,7 @@ describe('parseResource', () => {
       'spec.serve: found "v3"; allowed: a version that is declared (v1, v1, v2) (ServeUnknown)',
       'spec.batching.maxDelay: found "5s"; allowed: at most 1s (InvalidValue)',
       'spec.batching.maxBatchSize: found 0; allowed: at least 1 (InvalidValue)',
-      'spec.extra: unknown field `extra`; allowed: versions, serve, classNames, classNamesFrom, batching, replicas, resources (UnknownField)',
+      'spec.extra: unknown field `extra`; allowed: versions, serve, classNames, classNamesFrom, batching, replicas, resources, serviceAccountName, podTemplate, expose (UnknownField)',
     ]);
   });
 

@@ -26,6 +26,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
     if (isNew) await cluster.down();
     else await helmed('uninstall', 'levada', '--wait', '--ignore-not-found');
   };
+  let installSeconds: number;
   try {
     if (!isNew) await helmed('uninstall', 'levada', '--wait', '--ignore-not-found'); // of a run that was killed
     const wanted = process.env['LEVADA_E2E'] === 'all' ? images : [levadaImage, clientImage];
@@ -37,11 +38,12 @@ export default async function setup(project: TestProject): Promise<() => Promise
     const began = performance.now();
     const values = [`image.tag=${imageVersion}`, 'crds.keep=false'].flatMap((value) => ['--set', value]);
     await helmed('install', 'levada', join(root, 'charts/levada'), '--create-namespace', '--wait', ...values);
-    log(`the operator is ready ${((performance.now() - began) / 1000).toFixed(1)} s after helm install`);
+    installSeconds = (performance.now() - began) / 1000;
+    log(`the operator is ready ${installSeconds.toFixed(1)} s after helm install`);
   } catch (error) {
     await end();
     throw error;
   }
-  project.provide('e2e', { kubeconfig: cluster.kubeconfig });
+  project.provide('e2e', { kubeconfig: cluster.kubeconfig, installSeconds });
   return end;
 }

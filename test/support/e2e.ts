@@ -9,7 +9,7 @@ import { until } from './wait.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
-    readonly e2e: { readonly kubeconfig: string };
+    readonly e2e: { readonly kubeconfig: string /** Of `helm install --wait`. */; readonly installSeconds: number };
   }
 }
 

@@ -1,0 +1,153 @@
+/** examples/shop on a cluster, over a RabbitMQ that runs there: the same results as on a laptop. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, inject, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { imageVersion, Namespace } from '../support/e2e.ts';
+import { type ShopOrder, shopFolder } from '../support/shop.ts';
+import { checkAllOrders, type ShopRun, type Sunk, shopTypes } from '../support/shop-all.ts';
+import { until } from '../support/wait.ts';
+
+interface Pipeline {
+  spec: { broker?: object; steps: object[] };
+}
+
+const fraudModel = join(shopFolder, 'models/fraud/1/model.onnx');
+const credentials = { username: 'shop', password: 'not-a-secret' };
+
+/** A pod and the Service that leads to it. */
+function service(name: string, image: string, port: number, container: object = {}): object[] {
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name, labels: { app: name } },
+      spec: {
+        terminationGracePeriodSeconds: 0,
+        enableServiceLinks: false,
+        containers: [{ name, image, readinessProbe: { tcpSocket: { port }, periodSeconds: 1 }, ...container }],
+      },
+    },
+    {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name },
+      spec: {
+        selector: { app: name },
+        ports: [{ name: 'main', port: name === 'rabbitmq' ? port : 80, targetPort: port }],
+      },
+    },
+  ];
+}
+
+/** What a cluster of a user's has beside Levada: a broker with its Secret, a service, and something that takes what comes out. */
+const others = (namespace: string) => [
+  ...service('rabbitmq', `levada/rabbitmq:${imageVersion}`, 5672, {
+    env: [
+      { name: 'RABBITMQ_DEFAULT_USER', value: credentials.username },
+      { name: 'RABBITMQ_DEFAULT_PASS', value: credentials.password },
+    ],
+  }),
+  {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'rabbitmq' },
+    stringData: { host: `rabbitmq.${namespace}.svc`, ...credentials },
+  },
+  ...service('inventory', 'shop/inventory:1', 8080),
+  ...service('sink', `levada/client:${imageVersion}`, 8080, {
+    command: ['node', 'test/support/sink.ts', '/tmp/sink.jsonl', '8080'],
+  }),
+];
+
+/** shop.yaml as it is, but for where its broker is, and a step that hands on what comes out. */
+async function resources(): Promise<object[]> {
+  const text = await readFile(join(shopFolder, 'shop.yaml'), 'utf8');
+  const [pipeline, model] = parseAllDocuments(text).map((document) => document.toJS() as object);
+  const { spec } = pipeline as Pipeline;
+  spec.broker = { rabbitmq: { secretRef: { name: 'rabbitmq' } } };
+  spec.steps.push({ name: 'sink', consumes: shopTypes, http: { url: 'http://sink/' } });
+  return [pipeline ?? {}, model ?? {}];
+}
+
+class ClusterShop implements ShopRun {
+  readonly #namespace: Namespace;
+  #sunk: readonly Sunk[] = [];
+
+  constructor(namespace: Namespace) {
+    this.#namespace = namespace;
+  }
+
+  async order(order: ShopOrder): Promise<string> {
+    const path = `/api/v1/namespaces/${this.#namespace.name}/services/orders-api:80/proxy/orders/`;
+    const answer = await this.#namespace.post(path, order);
+    return (JSON.parse(answer) as { order_id: string }).order_id;
+  }
+
+  /** Also what waits to be tried again; not the record of what has been made, and not what is dead. */
+  async idle(): Promise<void> {
+    const waits = ([name]: readonly string[]) =>
+      /^levada\.(delay\.|.*\.orders\.)/.test(name ?? '') && !/\.(record|dead)$/.test(name ?? '');
+    await until('nothing is left in the queues', async () => (await this.#queues()).filter(waits).length === 0, {
+      timeoutMs: 120_000,
+    });
+  }
+
+  async emitted(type: string, orderId: string): Promise<Sunk> {
+    const find = () => this.#sunk.find((one) => one.type === type && one.data['order_id'] === orderId);
+    return until(`${type} of ${orderId}`, async () => find() ?? (await this.#look(), find()), { timeoutMs: 60_000 });
+  }
+
+  async hasEmitted(type: string, orderId: string): Promise<boolean> {
+    await this.#look();
+    return this.#sunk.some((one) => one.type === type && one.data['order_id'] === orderId);
+  }
+
+  async deadLetters(): Promise<readonly unknown[]> {
+    return (await this.#queues()).filter(([name]) => name?.endsWith('.dead'));
+  }
+
+  /** Name and number of messages of each queue that holds any. */
+  async #queues(): Promise<string[][]> {
+    const list = ['rabbitmqctl', '--silent', 'list_queues', 'name', 'messages'];
+    const lines = await this.#namespace.kubectl('exec', 'rabbitmq', '--', ...list);
+    const queues = lines
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => line.split('\t'));
+    if (!queues.some(([name]) => name?.endsWith('.record'))) throw new Error(`not the queues of a pipeline: ${lines}`);
+    return queues.filter(([, messages]) => messages !== '0');
+  }
+
+  async #look(): Promise<void> {
+    const print = "process.stdout.write(fs.existsSync('/tmp/sink.jsonl') ? fs.readFileSync('/tmp/sink.jsonl') : '')";
+    const text = await this.#namespace.kubectl('exec', 'sink', '--', 'node', '-e', print);
+    this.#sunk = text
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as Sunk);
+  }
+}
+
+it('all orders give the expected results', async () => {
+  await using namespace = await Namespace.create();
+  await namespace.kubectl('create', 'configmap', 'fraud-model', `--from-file=${fraudModel}`);
+  await namespace.apply(others(namespace.name));
+  await namespace.kubectl('wait', '--for=condition=Ready', 'pod', '--all', '--timeout=180s');
+  const began = performance.now();
+  await namespace.apply(await resources());
+  await namespace.says('modeldeployment/fraud', 'Ready', 'True Serving');
+  await namespace.says('eventpipeline/orders', 'Ready', 'True Running', 240_000);
+  const shop = new ClusterShop(namespace);
+  const first = await shop.order({ items: ['laptop'], user_id: 7, total_amount: 20 });
+  await shop.emitted('order.scored', first);
+  const applied = (performance.now() - began) / 1000;
+  const { installSeconds } = inject('e2e');
+  process.stderr.write(
+    `e2e: from helm install to the first order scored: ${(installSeconds + applied).toFixed(1)} s ` +
+      `(the operator ${installSeconds.toFixed(1)}, the shop from kubectl apply on ${applied.toFixed(1)})\n`,
+  );
+  await checkAllOrders(shop);
+  const status = await namespace.kubectl('get', 'eventpipeline', 'orders', '-o', 'json');
+  expect(status).not.toContain(credentials.password);
+});
