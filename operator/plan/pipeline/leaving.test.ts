@@ -34,10 +34,22 @@ describe('a pipeline that is deleted', () => {
   it.each<[string, EventPipeline, Observed, string]>([
     ['that had nothing', going(one), { units: {}, fronts: {} }, '[] [] [0] goes'],
     [
-      'that runs: nothing new, and one more look at its queues',
+      'that runs: nothing new from outside, and one more look at its queues',
       going(one),
       running(one),
+      '[check<-1] [check] [0] stays',
+    ],
+    [
+      'that takes nothing more and is empty: its steps get nothing more either',
+      going(one),
+      running({ ...planParts(one), sources: [] }),
       '[check<-0] [check] [0] stays',
+    ],
+    [
+      'that takes nothing more, while its broker is away: nobody knows what waits',
+      going(one),
+      running({ ...planParts(one), sources: [] }, {}, { broker: failed('BrokerUnavailable') }),
+      '[check<-1] [check] [0] stays',
     ],
     [
       'that runs, with Retain',
@@ -61,6 +73,12 @@ describe('a pipeline that is deleted', () => {
       emptied({ check: { ...state, waiting: 1, inFlight: 1 } }, { namespaceEnds: true }),
       '[] [] [0] goes: in the broker stay 2 messages and 0 dead letters of check',
     ],
+    [
+      'whose namespace ends, and its broker with it',
+      going(one),
+      emptied({}, { broker: failed('BrokerUnavailable'), namespaceEnds: true }),
+      '[] [] [0] goes: it says BrokerUnavailable. What there is of it in the broker stays there, with what it holds',
+    ],
     ['whose broker is away', going(one), emptied({}, { broker: failed('BrokerUnavailable') }), '[] [] [0] stays'],
     [
       'whose Secret is gone',
@@ -76,7 +94,8 @@ describe('a pipeline that is deleted', () => {
     const before = running(one, { check: { waiting: 2, inFlight: 1 } });
     const { pipeline } = planPipeline(going(one), before, alone, noon, 'Cluster');
     const next = running(pipeline!, { check: { waiting: 2, inFlight: 1 } });
-    expect(brief(going(one), next)).toBe('[check<-0] [check] [0] stays');
+    // What a step emits meanwhile is for the next one.
+    expect(brief(going(one), next)).toBe('[check<-1] [check] [0] stays');
     const { status } = planPipeline(going(one), next, alone, noon, 'Cluster');
     expect(status.conditions.find(({ type }) => type === 'Ready')).toMatchObject({
       status: 'False',

@@ -1,3 +1,4 @@
+import { endingTopology } from '../../../api/contract/pipeline.ts';
 import type { ConditionType } from '../../../api/v1alpha1/common.ts';
 import type { EventPipeline, EventPipelineStatus } from '../../../api/v1alpha1/event-pipeline.ts';
 import { bounded } from '../bounded.ts';
@@ -25,7 +26,11 @@ export function planLeaving(
   // Its pods are being deleted as well, and those that are made anew, too.
   const hasNoPods = observed.namespaceEnds === true || finalizers.includes('foregroundDeletion');
   const wanted = nothingOf(observed.applied);
-  const pipeline = hasNoPods ? wanted : withLeftovers(wanted, observed);
+  const pipeline = hasNoPods
+    ? wanted
+    : isHandling(observed)
+      ? endingOf(observed.applied)
+      : withLeftovers(wanted, observed);
   const release = releaseOf(observed, pipeline);
   const queues = Object.entries(observed.queues);
   return {
@@ -68,14 +73,35 @@ export const nothingOf = ({ topology, broker }: PipelinePlan): PipelinePlan => (
   containers: [],
 });
 
+/**
+ * Whether its steps have something to do still, or may have: then they keep what they get from each other, and what they
+ * emit reaches the next step. Nothing comes from outside any more.
+ */
+function isHandling({ applied, queues, broker }: ObservedPipeline): boolean {
+  if (fedQueues(applied).length === 0) return false; // it has been unbound: this is over
+  const isClosed = JSON.stringify(applied) === JSON.stringify(endingOf(applied));
+  return !isClosed || brokerFailure(broker) !== undefined || Object.values(queues).some(handles);
+}
+
+/** What is left of it while it ends. */
+const endingOf = (applied: PipelinePlan): PipelinePlan => ({
+  ...applied,
+  topology: endingTopology(applied.topology),
+  sources: [],
+});
+
 /** Codes of a broker that cannot be reached before somebody makes a Secret for a pipeline that is to go. */
 const neverReached: readonly string[] = ['SecretNotFound', 'BrokerRequired'];
 
 /** Whether it may go, and what it leaves behind. */
-function releaseOf({ applied, queues, broker }: ObservedPipeline, wanted: PipelinePlan): Release | undefined {
+function releaseOf(
+  { applied, queues, broker, namespaceEnds = false }: ObservedPipeline,
+  wanted: PipelinePlan,
+): Release | undefined {
   const failure = brokerFailure(broker);
   if (failure) {
-    if (!neverReached.includes(failure.code)) return undefined;
+    // A namespace that ends waits for nobody: its Secrets go with it, and often its broker.
+    if (!namespaceEnds && !neverReached.includes(failure.code)) return undefined;
     return { left: `${failure.message}. What there is of it in the broker stays there, with what it holds` };
   }
   // A queue without a consumer is one that nobody knows how to empty, or whose pods could not go on.
