@@ -5,9 +5,9 @@ const include = '{api,brokers,operator,runtime,cli,hack,test}/**/*.test.ts';
 const withRabbit = '**/*.rabbitmq.test.ts';
 /** What needs an API server, likewise. */
 const withCluster = '**/*.cluster.test.ts';
-/** What needs a whole cluster, which is made for it: only when asked for (`all`), and a part of it in CI. */
+/** What needs a whole cluster, which is made for it: only when asked for (hack/test.ts). */
 const withNode = '**/*.e2e.test.ts';
-const e2e = process.env['LEVADA_E2E'] === 'all' ? withNode : process.env['CI'] === 'true' && '**/iris.e2e.test.ts';
+const e2e = { all: withNode, smoke: '**/iris.e2e.test.ts' }[process.env['LEVADA_E2E'] ?? ''];
 
 export default defineConfig({
   test: {
@@ -44,7 +44,6 @@ export default defineConfig({
                 globalSetup: ['test/e2e/setup.ts'],
                 testTimeout: 600_000,
                 fileParallelism: false,
-                sequence: { groupOrder: 1 }, // behind all others: it has the machine for itself
               },
             },
           ]

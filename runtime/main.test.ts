@@ -144,7 +144,7 @@ describe('the end of a process', () => {
     const server = await start(fixture('slow'));
     await ready(server);
     const body = JSON.stringify({
-      inputs: [{ name: 'X', shape: [640, 4], datatype: 'FP32', data: Array(2560).fill(2) }],
+      inputs: [{ name: 'X', shape: [160, 4], datatype: 'FP32', data: Array(640).fill(2) }],
     });
     const late = await rawConnection(server.serving);
     late.socket.write(`POST /v2/models/m/infer HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n{`);
@@ -157,7 +157,7 @@ describe('the end of a process', () => {
     expect((await call(`http://127.0.0.1:${server.admin}/livez`)).status).toBe(200);
     expect((await call(`http://127.0.0.1:${server.admin}/status`)).json.draining).toBe(true);
     late.socket.write(body.slice(1));
-    expect((await long).json.outputs[0].shape).toEqual([640, 1]);
+    expect((await long).json.outputs[0].shape).toEqual([160, 1]);
     expect(await late.ended()).toMatch(/^HTTP\/1.1 200 OK\r\n[\s\S]*connection: close\r\n/i);
     expect(await server.exit()).toEqual({ code: 0, signal: null });
   });
