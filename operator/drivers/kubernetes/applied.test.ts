@@ -21,6 +21,8 @@ it.for([
   ['another quantity', { limits: { cpu: '1100m' } }, { limits: { cpu: '1' } }, false],
   ['no quantity', { limits: { cpu: '1' } }, { limits: {} }, false],
   ['labels are no quantities', { labels: { version: '1' } }, { labels: { version: '1.0' } }, false],
+  ['a label more in a selector', { selector: { app: 'x' } }, { selector: { app: 'x', tier: 'y' } }, false],
+  ['a label more elsewhere', { labels: { app: 'x' } }, { labels: { app: 'x', tier: 'y' } }, true],
   ['a list where a value is', { a: [1] }, { a: 1 }, false],
 ] as const)('%s', ([, wanted, found, expected]) => {
   expect(isApplied(wanted, found)).toBe(expected);

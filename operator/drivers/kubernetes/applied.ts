@@ -10,6 +10,8 @@ export function isApplied(wanted: unknown, found: unknown, key = ''): boolean {
   }
   if (typeof wanted === 'object' && wanted !== null) {
     if (typeof found !== 'object' || found === null) return Object.keys(wanted).length === 0;
+    // It is one value, whoever writes it: one label more, and it leads to nobody.
+    if (key === 'selector' && Object.keys(found).length !== Object.keys(wanted).length) return false;
     return Object.entries(wanted).every(
       ([name, value]) =>
         value === undefined ||

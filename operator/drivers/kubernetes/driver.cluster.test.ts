@@ -157,6 +157,11 @@ onCluster(() => {
         return grace === 40 && service.selector['levada.dev/version'] === 'v1';
       });
       expect((await read(front)).metadata.annotations).toMatchObject({ note: 'kept' });
+      await merge(front, { spec: { selector: { tier: 'nobody has it' } } });
+      await mends('the front leads to its pods again', async () => {
+        const { spec } = await read<StoredObject & { spec: { selector: Record<string, string> } }>(front);
+        return spec.selector['tier'] === undefined;
+      });
       await until('there is nothing more to do', async () => !(await driver.apply(owner, serving(unit))));
     });
 
