@@ -62,8 +62,19 @@ async function rabbitmq({ seconds, seed }: Options): Promise<boolean> {
   return reports.every(holds) && tests && bench;
 }
 
+/** The whole cluster with its faults, then operators that are killed after each write, then the benchmark. */
+async function operator(): Promise<boolean> {
+  const cluster = await runScript(['hack/test.ts', '--project=e2e']);
+  const faults = await runScript(['node_modules/vitest/vitest.mjs', 'run', '--project', 'cluster']);
+  const pipelines = await runScript(['node_modules/vitest/vitest.mjs', 'run', 'operator/pipelines.rabbitmq.test.ts']);
+  const bench = await runScript(['test/bench/main.ts', 'operator']);
+  console.log(`cluster ${cluster}, faults ${faults}, pipelines ${pipelines}, benchmark ${bench}`);
+  return cluster && faults && pipelines && bench;
+}
+
 const proofs: Readonly<Record<string, Proof>> = {
   rabbitmq: { summary: 'chaos on each version, faults and pitfalls, the messaging benchmark', run: rabbitmq },
+  operator: { summary: 'a whole cluster (needs root), its faults, the benchmark of the operator', run: operator },
 };
 
 async function main([name = '', ...flags]: string[]): Promise<number> {

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import { parse } from 'yaml';
 import { type ControlPlane, missingControlPlane, startControlPlane } from '../../../hack/cluster.ts';
-import { modelDeployments } from '../../../operator/drivers/kubernetes/types.ts';
+import { eventPipelines, modelDeployments } from '../../../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../../../operator/engine/client.ts';
 import { leases } from '../../../operator/engine/elector.ts';
 import { pathOf, type StoredObject } from '../../../operator/engine/objects.ts';
@@ -126,18 +126,20 @@ class Bench {
   }
 
   async prepare(): Promise<void> {
-    const text = await readFile(join(root, 'crds/levada.dev_modeldeployments.yaml'), 'utf8');
-    const path = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
-    await this.#client.call({ method: 'POST', path, body: parse(text) });
+    for (const { plural } of [modelDeployments, eventPipelines]) {
+      const text = await readFile(join(root, `crds/levada.dev_${plural}.yaml`), 'utf8');
+      const path = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+      await this.#client.call({ method: 'POST', path, body: parse(text) });
+    }
     await this.#namespace(home);
     const { apiVersion, kind } = leases;
     const body = { apiVersion, kind, metadata: { name: 'levada', namespace: home } };
     await this.#client.call({ method: 'POST', path: pathOf(leases, { namespace: home }), body });
     for (;;) {
-      const isServed = await this.#client.call({ method: 'GET', path: pathOf(modelDeployments) }).then(
-        () => true,
-        () => false,
+      const lists = [modelDeployments, eventPipelines].map((type) =>
+        this.#client.call({ method: 'GET', path: pathOf(type) }),
       );
+      const isServed = (await Promise.allSettled(lists)).every(({ status }) => status === 'fulfilled');
       if (isServed) return;
       await sleep(100);
     }
