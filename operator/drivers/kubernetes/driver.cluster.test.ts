@@ -157,7 +157,7 @@ onCluster(() => {
         return grace === 40 && service.selector['levada.dev/version'] === 'v1';
       });
       expect((await read(front)).metadata.annotations).toMatchObject({ note: 'kept' });
-      await merge(front, { spec: { selector: { tier: 'nobody has it' } } });
+      await merge(front, { spec: { selector: { tier: 'other' } } });
       await mends('the front leads to its pods again', async () => {
         const { spec } = await read<StoredObject & { spec: { selector: Record<string, string> } }>(front);
         return spec.selector['tier'] === undefined;
