@@ -65,7 +65,9 @@ async function rabbitmq({ seconds, seed }: Options): Promise<boolean> {
 /** The whole cluster with its faults, then operators that are killed after each write, then the benchmark. */
 async function operator(): Promise<boolean> {
   const cluster = await runScript(['hack/test.ts', '--project=e2e']);
-  const faults = await runScript(['node_modules/vitest/vitest.mjs', 'run', '--project', 'cluster']);
+  const faults = await runScript(['node_modules/vitest/vitest.mjs', 'run', '--project', 'cluster'], {
+    LEVADA_PROVE: 'true',
+  });
   const pipelines = await runScript(['node_modules/vitest/vitest.mjs', 'run', 'operator/pipelines.rabbitmq.test.ts']);
   const bench = await runScript(['test/bench/main.ts', 'operator']);
   console.log(`cluster ${cluster}, faults ${faults}, pipelines ${pipelines}, benchmark ${bench}`);

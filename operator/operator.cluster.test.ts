@@ -454,7 +454,9 @@ onCluster(() => {
       try {
         const writes = await run('whole', 0);
         expect(writes).toBeGreaterThan(8);
-        for (let killAt = 1; killAt < writes; killAt++) await run(`kill-${killAt}`, killAt);
+        // Each takes seconds: `npm run prove -- operator` has them all, any other run every third, from a place drawn anew.
+        const [first, every] = process.env['LEVADA_PROVE'] ? [1, 1] : [1 + Math.floor(Math.random() * 3), 3];
+        for (let killAt = first; killAt < writes; killAt += every) await run(`kill-${killAt}`, killAt);
       } finally {
         await rm(folder, { recursive: true, force: true });
         await freeLease();
