@@ -33,7 +33,7 @@ describe('levada validate', () => {
       'nowhere.yaml: no such file or folder (FileNotFound)',
       'bad.yaml:3:19: metadata.name: found no (a boolean for kubectl: quote it); allowed: a string (InvalidType)',
       'bad.yaml:6:5: spec.versions[0].uri: required, but missing (MissingField)',
-      'bad.yaml:6:17: spec.versions[0].ury: unknown field `ury`; allowed: name, uri, sha256 (did you mean uri?) (UnknownField)',
+      'bad.yaml:6:17: spec.versions[0].ury: unknown field `ury`; allowed: name, uri, sha256, secretRef (did you mean uri?) (UnknownField)',
       '4 problems in 2 files',
       '',
     ]);
