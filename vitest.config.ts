@@ -12,7 +12,7 @@ const e2e = { all: withNode, smoke: '**/iris.e2e.test.ts' }[process.env['LEVADA_
 export default defineConfig({
   test: {
     // Some start processes, train models or compile; a hung one still ends.
-    testTimeout: 240_000,
+    testTimeout: 600_000,
     hookTimeout: 600_000,
     teardownTimeout: 30_000,
     maxWorkers: 2,

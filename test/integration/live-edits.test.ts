@@ -166,7 +166,7 @@ const flows = (count: number) => {
   return until(`${count} more orders`, () => posted.length >= from + count);
 };
 
-test('fifty valid edits under load lose nothing, and fail no request', { timeout: 300_000 }, async () => {
+test('fifty valid edits under load lose nothing, and fail no request', { timeout: 900_000 }, async () => {
   await flows(50);
   for (let turn = 0; turn < 50; turn++) {
     const { metadata } = await shop.resource();
@@ -194,7 +194,7 @@ test('fifty valid edits under load lose nothing, and fail no request', { timeout
   );
 });
 
-test('twenty invalid edits change nothing', { timeout: 300_000 }, async () => {
+test('twenty invalid edits change nothing', { timeout: 900_000 }, async () => {
   expect(invalid).toHaveLength(20);
   for (const [name, edit, reason] of invalid) {
     const before = await shop.resource();
