@@ -226,7 +226,7 @@ test('twenty invalid edits change nothing', { timeout: 900_000 }, async () => {
   }
 });
 
-test('every order that was accepted has come to its end', { timeout: 120_000 }, async () => {
+test('every order that was accepted has come to its end', { timeout: 300_000 }, async () => {
   const ended = once(client, 'close');
   client.kill('SIGTERM');
   await ended;

@@ -150,7 +150,7 @@ async function prepare(uri: string): Promise<Others> {
 }
 
 onEachRabbit((broker) => {
-  test('one that is removed and comes back at once runs', { timeout: 120_000 }, async () => {
+  test('one that is removed and comes back at once runs', { timeout: 300_000 }, async () => {
     const uri = await freshVhost(broker);
     await using others = await prepare(uri);
     await using run = new Run(uri);
