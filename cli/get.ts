@@ -62,7 +62,7 @@ export function findResource(all: readonly LocalResource[], name: string): Local
 }
 
 /** The resource as kubectl prints it, with the local addresses beside it. */
-function flat(value: LocalResource | { items: LocalResource[] }): object {
+export function flat(value: LocalResource | { items: LocalResource[] }): object {
   if ('items' in value) return { items: value.items.map(flat) };
   const { resource, services, admin } = value;
   return { ...resource, services, admin };

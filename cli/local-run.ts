@@ -15,13 +15,13 @@ const longestMs = 24 * 3_600_000;
 const patient = new Agent({ headersTimeout: longestMs, bodyTimeout: longestMs });
 
 /**
- * Asks the run of this folder. The answer comes from this very program, by the token, so its type is taken on trust.
+ * Asks the run of a folder. The answer comes from this very program, by the token, so its type is taken on trust.
  *
  * @param path one of the paths of cli/up/admin.ts
  * @throws LevadaError NoRun, Error when the run could not do it
  */
-export async function askRun<T>(path: string, request: AdminRequest = {}): Promise<T> {
-  const { pid, admin } = await readRun();
+export async function askRun<T>(path: string, request: AdminRequest = {}, folder = '.'): Promise<T> {
+  const { pid, admin } = await readRun(folder);
   if (!admin || !isAlive(pid))
     throw new LevadaError('NoRun', { detail: 'no run was started from this folder, or it has ended' });
   let response: Response;

@@ -14,10 +14,10 @@ export interface Run {
   readonly ports: Readonly<Record<string, number>>;
 }
 
-/** What an earlier or present run has left in this folder. A file that cannot be read is as good as none. */
-export async function readRun(): Promise<Run> {
+/** What an earlier or present run has left in a folder. A file that cannot be read is as good as none. */
+export async function readRun(folder = '.'): Promise<Run> {
   try {
-    const run = JSON.parse(await readFile(runFile, 'utf8')) as Run;
+    const run = JSON.parse(await readFile(join(folder, runFile), 'utf8')) as Run;
     return { ...run, ports: run.ports ?? {} };
   } catch {
     return { ports: {} };

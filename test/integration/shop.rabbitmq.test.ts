@@ -2,18 +2,12 @@
 import { expect, test } from 'vitest';
 import { OutcomeShop } from '../support/outcomes.ts';
 import { freshVhost, onEachRabbit } from '../support/rabbitmq.ts';
-import { checkAllOrders, shopTypes } from '../support/shop-all.ts';
+import { checkAllOrders, forAllOrders } from '../support/shop-all.ts';
 
 onEachRabbit((broker) => {
   test('the shop gives the expected results', async () => {
     const uri = await freshVhost(broker);
-    await using run = await OutcomeShop.start(
-      ({ steps }) => {
-        Object.assign(steps.find(({ name }) => name === 'sink')!, { consumes: shopTypes });
-      },
-      '',
-      { LEVADA_BROKER_URL: uri },
-    );
+    await using run = await OutcomeShop.start(forAllOrders, '', { LEVADA_BROKER_URL: uri });
     await checkAllOrders(run);
     const { password } = new URL(uri);
     // Where messages are is said; who may take them is not.

@@ -78,7 +78,8 @@ export class OutcomeShop implements ShopRun, AsyncDisposable {
       const [first = '', second = ''] = readFileSync(workspace.path('shop/shop.yaml'), 'utf8').split('---\n');
       resource = parse(first) as { spec: Spec };
       const inventory = resource.spec.steps.find(({ name }) => name === 'inventory')!;
-      Object.assign(inventory, { retry: { maxAttempts: 2 } });
+      // The memory of one run is a store that all steps of a laptop share.
+      Object.assign(inventory, { retry: { maxAttempts: 2 }, idempotency: {} });
       Object.assign(inventory['http'] as object, { timeout: '3s' });
       resource.spec.steps.push({
         name: 'sink',
@@ -110,9 +111,7 @@ export class OutcomeShop implements ShopRun, AsyncDisposable {
   /** The dead letter that an order has become at a step. */
   dead(step: string, orderId: string): Promise<DeadLetter> {
     return until(`${orderId} is a dead letter of ${step}`, async () =>
-      (await this.shop.deadLetters('--step', step)).find(
-        ({ data }) => (data as { order_id?: string }).order_id === orderId,
-      ),
+      (await this.shop.deadLetters({ step })).find(({ data }) => (data as { order_id?: string }).order_id === orderId),
     );
   }
 

@@ -24,6 +24,13 @@ export interface ShopRun {
 /** What the sink is to see of the shop. */
 export const shopTypes = ['stock.reserved', 'stock.rejected', 'shipment.booked', 'order.enriched', 'order.flagged'];
 
+/** Lets the sink see all of it, and fifty orders at once wait for a Java that has only just started on a busy machine. */
+export function forAllOrders({ steps }: { steps: Array<Record<string, unknown>> }): void {
+  const named = (wanted: string) => steps.find(({ name }) => name === wanted)!;
+  Object.assign(named('sink'), { consumes: shopTypes });
+  Object.assign(named('enrich')['fanout'] as object, { timeout: '60s' });
+}
+
 /** Posts every order of expected/orders.json: each event that comes of it is the expected one, whatever carries it. */
 export async function checkAllOrders(run: ShopRun): Promise<void> {
   const { orders, tolerance } = await expectedOrders();
@@ -38,7 +45,7 @@ export async function checkAllOrders(run: ShopRun): Promise<void> {
     expect(data).toMatchObject({ ...order, order_id: id, status: 'pending' });
     expect(Math.abs((data['fraud'] as number) - fraud)).toBeLessThanOrEqual(tolerance);
     const found = data['results'] as Array<{ status: unknown; data?: unknown }>;
-    expect(found.map(({ status, data: got }) => (status === 200 ? { status, data: got } : { status: 404 }))).toEqual(
+    expect(found.map(({ status, data: got }) => (status === 200 ? { status, data: got } : { status }))).toEqual(
       results,
     );
     expect(await run.hasEmitted('order.flagged', id)).toBe(flagged);

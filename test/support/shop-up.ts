@@ -1,9 +1,11 @@
 import { join } from 'node:path';
 import type { EventPipeline } from '../../api/v1alpha1/event-pipeline.ts';
 import type { LiveStep } from '../../cli/up/admin.ts';
-import type { DeadLetter } from '../../runtime/pipeline/dead-letters.ts';
+import type { DeadLetter, DeadLetterFilter } from '../../runtime/pipeline/dead-letters.ts';
 import { type Running, root, Workspace } from './up.ts';
 import { until } from './wait.ts';
+
+const pipeline = 'default/orders';
 
 /** The shop example, copied to a folder of its own and run by `levada up`. */
 export class Shop implements AsyncDisposable {
@@ -26,8 +28,8 @@ export class Shop implements AsyncDisposable {
     const running = workspace.spawn(['up', 'shop']);
     await running.says('orders: Running', { timeoutMs: 60_000 });
     await running.says('fraud: Serving', { timeoutMs: 60_000 });
-    const { services } = await got(workspace, 'eventpipeline/orders');
-    const fraud = await got(workspace, 'modeldeployment/fraud');
+    const { services } = await workspace.get('eventpipeline/orders');
+    const fraud = await workspace.get('modeldeployment/fraud');
     return new Shop(workspace, running, { ...services, ...fraud.services });
   }
 
@@ -42,30 +44,18 @@ export class Shop implements AsyncDisposable {
   }
 
   async resource(): Promise<EventPipeline> {
-    return await got(this.workspace, 'eventpipeline/orders');
+    return await this.workspace.get<EventPipeline>('eventpipeline/orders');
   }
 
   /** What `levada status orders -o json` says of the steps, this moment. */
   async steps(): Promise<Record<string, LiveStep>> {
-    const { stdout } = await this.workspace.levada('status', 'eventpipeline/orders', '-o', 'json');
-    const { live } = JSON.parse(stdout) as { live: LiveStep[] };
+    const live = await this.workspace.ask<LiveStep[]>('/steps', { pipeline });
     return Object.fromEntries(live.map((step) => [step.name, step]));
   }
 
   /** What `levada dlq orders ls -o json` prints. */
-  async deadLetters(...flags: string[]): Promise<DeadLetter[]> {
-    const { stdout, stderr } = await this.workspace.levada(
-      'dlq',
-      'orders',
-      'ls',
-      '-o',
-      'json',
-      '--limit',
-      '1000000',
-      ...flags,
-    );
-    if (stdout === '') throw new Error(stderr);
-    return (JSON.parse(stdout) as { items: DeadLetter[] }).items;
+  deadLetters(filter: DeadLetterFilter = {}): Promise<DeadLetter[]> {
+    return this.workspace.ask<DeadLetter[]>('/deadletters', { pipeline, filter, limit: 1_000_000 });
   }
 
   /** Waits until no message waits or is in hand anywhere. */
@@ -84,10 +74,4 @@ export class Shop implements AsyncDisposable {
     await this.running.interrupt();
     await this.workspace[Symbol.asyncDispose]();
   }
-}
-
-async function got(workspace: Workspace, name: string): Promise<EventPipeline & { services: Record<string, string> }> {
-  const { code, stdout, stderr } = await workspace.levada('get', name, '-o', 'json');
-  if (code !== 0) throw new Error(stderr);
-  return JSON.parse(stdout) as EventPipeline & { services: Record<string, string> };
 }

@@ -84,7 +84,7 @@ const rows: Record<string, () => Promise<void>> = {
     await run.shop.idle();
     expect(run.hasEmitted('stock.reserved', id)).toBe(false);
     expect((await step('shipping'))?.counts?.done).toBe(before);
-    expect(await run.shop.deadLetters('--step', 'inventory', '--reason', 'none')).toEqual([]);
+    expect(await run.shop.deadLetters({ step: 'inventory', reason: 'none' })).toEqual([]);
   },
   async 'handler-429'() {
     const [passing, lasting] = await Promise.all([withFault('429:1'), withFault('429')]);

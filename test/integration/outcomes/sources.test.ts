@@ -104,7 +104,7 @@ const rows: Record<string, () => Promise<void>> = {
     });
     await run.shop.idle(120_000);
     expect(await done('inventory')).toBe(before + accepted);
-    expect(await run.shop.deadLetters('--step', 'inventory')).toEqual([]);
+    expect(await run.shop.deadLetters({ step: 'inventory' })).toEqual([]);
   },
 };
 
