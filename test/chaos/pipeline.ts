@@ -108,9 +108,7 @@ export async function settled(workspace: Workspace, timeoutMs: number): Promise<
   await until(
     'nothing is left in the queues',
     async () => {
-      const { stdout, stderr } = await workspace.levada('status', 'chaos', '-o', 'json');
-      seen = stderr;
-      const { live } = JSON.parse(stdout) as { live: LiveStep[] };
+      const live = await workspace.ask<LiveStep[]>('/steps', { pipeline: 'default/chaos' });
       seen = JSON.stringify(live);
       const busy = live.length < steps.length || live.some((step) => !step.running || step.waiting + step.inFlight > 0);
       calm = busy ? 0 : calm + 1;
@@ -122,11 +120,8 @@ export async function settled(workspace: Workspace, timeoutMs: number): Promise<
   );
 }
 
-export async function deadLetters(workspace: Workspace): Promise<DeadLetter[]> {
-  const { stdout, stderr } = await workspace.levada('dlq', 'chaos', 'ls', '-o', 'json', '--limit', '1000000');
-  if (stdout === '') throw new Error(stderr);
-  return (JSON.parse(stdout) as { items: DeadLetter[] }).items;
-}
+export const deadLetters = (workspace: Workspace): Promise<DeadLetter[]> =>
+  workspace.ask<DeadLetter[]>('/deadletters', { pipeline: 'default/chaos', filter: {}, limit: 1_000_000 });
 
 interface Line {
   readonly step: string;

@@ -49,9 +49,7 @@ onEachRabbit((broker) => {
     await workspace.write('flow/levada.local.yaml', { hosts: { handler: `http://127.0.0.1:${handler.port}` } });
     const up = workspace.spawn(['up', 'flow']);
     await up.says('flow: Running', { timeoutMs: 60_000 });
-    const { services } = JSON.parse((await workspace.levada('get', 'flow', '-o', 'json')).stdout) as {
-      services: Record<string, string>;
-    };
+    const { services } = await workspace.get('flow');
     for (let n = 0; n < count; n++) {
       const response = await fetch(`${services['flow-api']}/`, {
         method: 'POST',
@@ -66,11 +64,11 @@ onEachRabbit((broker) => {
       if (code === 2) throw new Error(stderr);
       return JSON.parse(stdout) as Record<string, number>;
     };
-    const left = async () => (await numbers('replay', '--all', '--dry-run'))['matching'] ?? -1;
+    const left = () => workspace.ask<number>('/count', { pipeline: 'default/flow' });
     await until('all are dead letters', async () => (await left()) === count);
     expect(await numbers('replay', '--all', '--dry-run', '--where', 'n < 10')).toEqual({ matching: 10 });
     expect(await numbers('drop', '--all', '--dry-run', '--type', 'other')).toEqual({ matching: 0 });
-    expect(await left()).toBe(count);
+    expect(await numbers('replay', '--all', '--dry-run')).toEqual({ matching: count });
 
     handler.state.refuse = false;
     expect(await numbers('replay', '--all', '--where', 'n < 10', '--to', 'first-v2')).toEqual({ replayed: 10 });
@@ -89,9 +87,7 @@ onEachRabbit((broker) => {
     const handled = new Set(handler.state.seen.map((line) => line.split(' ')[1]));
     expect(handled.size).toBe(count);
     await until('nothing is left', async () => {
-      const { live } = JSON.parse((await workspace.levada('status', 'flow', '-o', 'json')).stdout) as {
-        live: LiveStep[];
-      };
+      const live = await workspace.ask<LiveStep[]>('/steps', { pipeline: 'default/flow' });
       return live.every(({ waiting, inFlight, dead }) => waiting + inFlight + dead === 0);
     });
     handler.close();

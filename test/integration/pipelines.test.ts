@@ -1,6 +1,8 @@
 /** Pipelines under `levada up`, and the commands that look at them: with handlers that are servers of this process. */
 import { readFile } from 'node:fs/promises';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { EventPipeline } from '../../api/v1alpha1/event-pipeline.ts';
+import type { LiveStep, LocalResource } from '../../cli/up/admin.ts';
 import { type HandlerServer, handlerServer } from '../../runtime/steps/testing.ts';
 import { type Running, Workspace } from '../support/up.ts';
 import { until } from '../support/wait.ts';
@@ -55,15 +57,13 @@ async function post(body: unknown, source = 'flow-api'): Promise<number> {
   return response.status;
 }
 
-type Steps = Record<string, { waiting: number; dead: number; counts?: Record<string, number> }>;
-
-async function steps(name = 'flow'): Promise<Steps> {
-  const { stdout } = await workspace.levada('status', name, '-o', 'json');
-  const { live } = JSON.parse(stdout) as { live: Array<{ name: string } & Steps[string]> };
+/** What `levada status NAME -o json` prints of the steps, this moment. */
+async function steps(name = 'flow'): Promise<Record<string, LiveStep>> {
+  const live = await workspace.ask<LiveStep[]>('/steps', { pipeline: `default/${name}` });
   return Object.fromEntries(live.map((entry) => [entry.name, entry]));
 }
 
-const counted = (name: string, end: string, count: number, of = 'flow') =>
+const counted = (name: string, end: 'done' | 'dead' | 'skipped', count: number, of = 'flow') =>
   until(`${count} ${end} in ${name}`, async () => ((await steps(of))[name]?.counts?.[end] ?? 0) >= count);
 
 test('dead letters: listed, shown, replayed, dropped; every verb with its exit code', async () => {
@@ -120,9 +120,10 @@ test('dead letters of a step that is gone stay, and are not replayed into a queu
   await post({ order: 1 });
   await counted('bad', 'dead', 1);
   await workspace.write('res/flow.json', pipeline([step('good', call())]));
-  await until('its consumer is gone', async () =>
-    (await workspace.levada('status', 'flow', '-o', 'json')).stdout.includes('Draining'),
-  );
+  await until('its consumer is gone', async () => {
+    const { status: said } = await workspace.get<EventPipeline>('flow');
+    return said?.steps.some(({ name, state }) => name === 'bad' && state === 'Draining');
+  });
   const refused = await until('it is refused', async () => {
     const found = await workspace.levada('dlq', 'flow', 'replay', '--all', '--step', 'bad');
     // The code of the error, Usage, says how the command ends.
@@ -174,7 +175,10 @@ test('a pipeline that is removed handles what is in its queues first', async () 
   await until('a first attempt', () => handler.requests.length > 0);
   const { rename } = await import('node:fs/promises');
   await rename(workspace.path('res/flow.json'), workspace.path('flow.gone'));
-  await until('it is gone', async () => !(await workspace.levada('get')).stdout.includes('flow'));
+  await until('it is gone', async () => {
+    const resources = await workspace.ask<LocalResource[]>('/resources');
+    return resources.every(({ resource }) => resource.metadata.name !== 'flow');
+  });
   status = 204;
   await until('a second attempt', () => handler.requests.length > 1);
   expect(running.output).not.toContain('dead letters with it');
@@ -199,6 +203,7 @@ test('a container step without a command, and a host that nothing knows: the ste
   expect(await post({})).toBe(202);
   const text = await until('both breakers are open', async () => {
     await post({});
+    if (Object.values(await steps()).some(({ breaker }) => breaker !== 'Open')) return false;
     const { stdout } = await workspace.levada('status', 'flow');
     return /^image .*Open/m.test(stdout) && /^lost .*Open/m.test(stdout) && stdout;
   });

@@ -1,6 +1,8 @@
 import { readFile, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { describe, expect, it } from 'vitest';
+import { flat } from '../../cli/get.ts';
+import type { LocalResource } from '../../cli/up/admin.ts';
 import { readYaml } from '../../operator/source/yaml.ts';
 import { features, predict, request } from '../support/http.ts';
 import { isRunning, modelServers, noProcesses } from '../support/processes.ts';
@@ -177,9 +179,9 @@ describe('levada up', () => {
       await ws.write(`res/${namespace}.yaml`, { ...iris({ serve }), metadata: { name: 'iris', namespace } });
     }
     const all = async () => {
-      const { items } = JSON.parse((await ws.levada('get', '-o', 'json')).stdout) as { items: Got[] };
-      const ready = items.every(({ status }) => status?.stableVersion !== undefined);
-      return items.length === 2 && ready && items.map(({ services }) => services['iris']);
+      const all = (await ws.ask<LocalResource[]>('/resources')).map((found) => flat(found) as Got);
+      const ready = all.every(({ status }) => status?.stableVersion !== undefined);
+      return all.length === 2 && ready && all.map(({ services }) => services['iris']);
     };
     const first = await ws.up();
     const urls = await until('both serve', all);
