@@ -13,6 +13,8 @@ export type Schema = Readonly<Record<string, unknown>>;
  * exponentially many ways. All of it is paid from one meter for each check.
  */
 export class Validator {
+  /** Has compiled what judges schemas, once: that takes longer than all else that is done with one. */
+  static #judge: Validator | undefined;
   readonly #ajv: Ajv2020;
   /** A check runs without a pause, so one meter at a time is enough. */
   #meter = new Meter();
@@ -33,6 +35,8 @@ export class Validator {
       // The first mistake is reported, with the values that it speaks of.
       allErrors: false,
       verbose: true,
+      // Left to the judge.
+      validateSchema: false,
       code: { regExp },
       logger: false,
     });
@@ -45,14 +49,21 @@ export class Validator {
     this.#ajv.addKeyword({ keyword: stepKeyword, before: '$ref', validate: () => this.#step(), errors: false });
   }
 
+  /** @throws Error of ajv, LimitExceeded */
+  static judge(schema: Schema): void {
+    Validator.#judge ??= new Validator();
+    Validator.#judge.#meter = new Meter();
+    void Validator.#judge.#ajv.validateSchema(schema, true); // throws at once; only $async schemas give a promise
+  }
+
   /** @throws Error of ajv */
   add(schema: Schema, base: string): void {
-    this.#ajv.addSchema(counted(schema) as Schema, base);
+    this.#ajv.addSchema(judged(schema), base);
   }
 
   /** @throws Error of ajv */
   compile(schema: Schema): ValidateFunction {
-    return this.#ajv.compile(counted(schema) as Schema);
+    return this.#ajv.compile(judged(schema));
   }
 
   /**
@@ -109,12 +120,8 @@ export class Validator {
   }
 
   #boundedFormat(source: RegExp): (text: string) => boolean {
-    let regex: SafeRegex;
-    try {
-      regex = compileRegex(source.source, source.flags);
-    } catch {
-      return (text) => text.length <= longestFormat && source.test(text);
-    }
+    const regex = formatRegex(source);
+    if (!regex) return (text) => text.length <= longestFormat && source.test(text);
     return (text) => this.#test(regex, text);
   }
 
@@ -131,6 +138,21 @@ export class Validator {
       },
     };
   }
+}
+
+const formatRegexes = new Map<string, SafeRegex | undefined>();
+
+/** The regular expression of a format, compiled once for all validators; `undefined`: RE2 lacks what it needs. */
+function formatRegex({ source, flags }: RegExp): SafeRegex | undefined {
+  const key = `${flags}/${source}`;
+  if (!formatRegexes.has(key)) {
+    try {
+      formatRegexes.set(key, compileRegex(source, flags));
+    } catch {
+      formatRegexes.set(key, undefined);
+    }
+  }
+  return formatRegexes.get(key);
 }
 
 /** No host name, no date and no URL that anybody takes is longer. */
@@ -155,6 +177,12 @@ const stepKeyword = 'x-levada-step';
 
 /** Members whose values are data, not schemas. */
 const dataKeywords = new Set(['const', 'enum', 'default', 'examples', 'example']);
+
+function judged(schema: Schema): Schema {
+  const copy = counted(schema) as Schema;
+  Validator.judge(copy);
+  return copy;
+}
 
 /** A copy of `schema` in which each reference is counted when it is followed. */
 function counted(schema: unknown, depth = 0): unknown {

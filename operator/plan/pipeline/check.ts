@@ -12,6 +12,8 @@ import { checkExpressions } from './expressions.ts';
 
 type Check = (pipeline: EventPipeline, neighbours: Neighbours, place: Place) => Problem[];
 
+type SpecCheck = (pipeline: Pick<EventPipeline, 'spec'>) => Problem[];
+
 /**
  * What is wrong with a pipeline that has the right form: what its expressions and schemas say, and what it refers to.
  * The first one is the reason of `Accepted=False`.
@@ -19,7 +21,7 @@ type Check = (pipeline: EventPipeline, neighbours: Neighbours, place: Place) => 
 export const checkPipeline = (pipeline: EventPipeline, neighbours: Neighbours, place: Place = 'Laptop'): Problem[] =>
   checks.flatMap((check) => check(pipeline, neighbours, place));
 
-const checkSchemas: Check = ({ spec: { events = {} } }) =>
+const checkSchemas: SpecCheck = ({ spec: { events = {} } }) =>
   Object.entries(events).flatMap(([type, { schema }]) => {
     if (!schema) return [];
     const path = formatPath(['spec', 'events', type, 'schema']);
@@ -27,7 +29,7 @@ const checkSchemas: Check = ({ spec: { events = {} } }) =>
   });
 
 /** A field that is assigned must be allowed, and a literal must be right. */
-const checkAssign: Check = ({ spec: { sources, events = {} } }) =>
+const checkAssign: SpecCheck = ({ spec: { sources, events = {} } }) =>
   sources.flatMap(({ emits, http }, index) => {
     const schema = events[emits]?.schema;
     if (!http?.assign || !schema || caught(() => compileSchema(schema), '').length > 0) return [];
@@ -43,7 +45,7 @@ const checkAssign: Check = ({ spec: { sources, events = {} } }) =>
   });
 
 /** The schema takes what looks like a URL: that a port is below 65536, say, no pattern can tell. */
-const checkUrls: Check = ({ spec: { steps } }) =>
+const checkUrls: SpecCheck = ({ spec: { steps } }) =>
   steps.flatMap(({ http }, index) => {
     if (!http || URL.canParse(http.url)) return [];
     const path = formatPath(['spec', 'steps', index, 'http', 'url']);
@@ -122,16 +124,23 @@ export const checkOnCluster = (pipeline: EventPipeline): Problem[] =>
 const brokerName = (key: string | undefined): string =>
   key === undefined ? 'the default broker' : `the broker of the Secret ${show(key)}`;
 
-const checks: readonly Check[] = [
-  checkSchemas,
-  checkUrls,
-  checkExpressions,
-  checkAssign,
-  checkEvents,
-  checkCycle,
-  checkBrokers,
-  checkStores,
-  checkReferences,
-];
+/** What nothing but the spec decides. */
+const specChecks: readonly SpecCheck[] = [checkSchemas, checkUrls, checkExpressions, checkAssign];
+
+/** By the spec's text, those looked at last. */
+const judged = new Map<string, readonly Problem[]>();
+const judgedAtMost = 200;
+
+/** A pipeline is planned several times a second, mostly unchanged: to compile all of it each time would take most of a process. */
+const checkSpec: Check = (pipeline) => {
+  const key = JSON.stringify(pipeline.spec);
+  const problems = judged.get(key) ?? specChecks.flatMap((check) => check(pipeline));
+  judged.delete(key);
+  judged.set(key, problems);
+  const [oldest] = judged.keys();
+  if (judged.size > judgedAtMost && oldest !== undefined) judged.delete(oldest);
+  return [...problems];
+};
+const checks: readonly Check[] = [checkSpec, checkEvents, checkCycle, checkBrokers, checkStores, checkReferences];
 
 const listed = (names: readonly string[]): string => names.join(', ') || 'none';

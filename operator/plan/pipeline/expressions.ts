@@ -6,7 +6,7 @@ import type { EventPipeline, PipelineSource, PipelineStep } from '../../../api/v
 import { caught } from './caught.ts';
 
 /** Everything in a pipeline that is JSONata, compiled and thrown away: a mistake is found before the first event. */
-export function checkExpressions({ spec: { sources, steps } }: EventPipeline): Problem[] {
+export function checkExpressions({ spec: { sources, steps } }: Pick<EventPipeline, 'spec'>): Problem[] {
   return [
     ...sources.flatMap((source, index) => ofSource(source, ['spec', 'sources', index])),
     ...steps.flatMap((step, index) => ofStep(step, ['spec', 'steps', index])),
