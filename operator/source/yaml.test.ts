@@ -11,6 +11,12 @@ const values = (text: string) => {
 const problems = (text: string) =>
   readYaml(text).problems.map(({ line, column, code, message }) => `${line}:${column} ${code} ${message}`);
 
+/** Of this process's own time: a machine that is busy with other things makes it no slower. */
+function msSince(start: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(start);
+  return (user + system) / 1000;
+}
+
 describe('readYaml reads, as kubectl does,', () => {
   it.each<[string, string, unknown[]]>([
     ['booleans of YAML 1.1', 'a: [yes, "yes", off, !!str on]', [{ a: [true, 'yes', false, 'on'] }]],
@@ -159,18 +165,18 @@ describe('readYaml ends quickly', () => {
     ['deep indentation', Array.from({ length: 2000 }, (_, i) => `${' '.repeat(i)}a:`).join('\n'), 'YamlSyntax'],
   ])('with %s', (_, text, code) => {
     const before = process.memoryUsage().heapUsed;
-    const start = performance.now();
+    const start = process.cpuUsage();
     const found = readYaml(text).problems;
-    expect(performance.now() - start).toBeLessThan(2000);
+    expect(msSince(start)).toBeLessThan(2000);
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(100e6);
     expect(found.map((problem) => problem.code)).toEqual([code]);
   });
 
   it('with many repeated keys, which it all reports', () => {
     const text = 'a: 1\n'.repeat(50_000);
-    const start = performance.now();
+    const start = process.cpuUsage();
     expect(readYaml(text).problems).toHaveLength(49_999);
-    expect(performance.now() - start).toBeLessThan(5000);
+    expect(msSince(start)).toBeLessThan(5000);
   });
 });
 

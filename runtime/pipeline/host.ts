@@ -10,7 +10,7 @@ import {
   type SourceState,
 } from '../../api/contract/pipeline.ts';
 import { failureOf } from '../../api/errors.ts';
-import { HttpSource } from '../sources/http-source.ts';
+import type { HttpSource } from '../sources/http-source.ts';
 import type { StepEnvironment } from '../steps/step.ts';
 import { Consumer, type ConsumerOptions } from './consumer.ts';
 import type { End } from './ends.ts';
@@ -221,6 +221,8 @@ export class PipelineHost {
       return ready(existing.source);
     }
     try {
+      // Most processes have none.
+      const { HttpSource } = await import('../sources/http-source.ts');
       const source = await HttpSource.start(config, {
         host,
         port,
