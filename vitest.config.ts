@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 const include = '{api,brokers,operator,runtime,cli,hack,test}/**/*.test.ts';
 /** What needs brokers, which are started once for all of it. */
@@ -9,6 +10,41 @@ const withCluster = '**/*.cluster.test.ts';
 const withNode = '**/*.e2e.test.ts';
 const e2e = { all: withNode, smoke: '**/iris.e2e.test.ts' }[process.env['LEVADA_E2E'] ?? ''];
 
+/** What takes a minute or more, the longest first. A fresh clone knows no durations. */
+const long = [
+  'operator/pipelines.rabbitmq.test.ts',
+  'test/chaos/chaos.rabbitmq.test.ts',
+  'operator/operator.cluster.test.ts',
+  'test/integration/ledger.test.ts',
+  'test/integration/rabbitmq/topology.rabbitmq.test.ts',
+  'test/integration/rabbitmq/connections.rabbitmq.test.ts',
+  'operator/drivers/local/pipelines.rabbitmq.test.ts',
+  'test/integration/live-edits.test.ts',
+  'test/integration/switch.test.ts',
+  'cli/convert/convert.test.ts',
+  'test/integration/rabbitmq/brokers.rabbitmq.test.ts',
+  'test/integration/edits.test.ts',
+  'test/integration/failures.test.ts',
+  'runtime/pipeline/process.rabbitmq.test.ts',
+  'cli/python.test.ts',
+  'test/integration/up.test.ts',
+  'operator/drivers/kubernetes/driver.cluster.test.ts',
+  'test/integration/trained.test.ts',
+  'runtime/routing.test.ts',
+  'runtime/main.test.ts',
+];
+
+/** Files of all projects together, so that no worker waits at the end while another one has a long file of the last project. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const rank = ({ moduleId }: TestSpecification) => {
+      const index = long.findIndex((name) => moduleId.endsWith(`/${name}`));
+      return index < 0 ? long.length : index;
+    };
+    return (await super.sort(files)).toSorted((a, b) => rank(a) - rank(b));
+  }
+}
+
 export default defineConfig({
   test: {
     // Some start processes, train models or compile; a hung one still ends.
@@ -16,6 +52,7 @@ export default defineConfig({
     hookTimeout: 600_000,
     teardownTimeout: 30_000,
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     pool: 'forks',
     projects: [
       {

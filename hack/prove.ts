@@ -74,7 +74,17 @@ async function operator(): Promise<boolean> {
   return cluster && faults && pipelines && bench;
 }
 
+/** What is claimed of `levada up`, under load: at full length what `npm test` has a part of. */
+const local = (): Promise<boolean> => {
+  const files = ['ledger', 'live-edits', 'switch'].map((name) => `test/integration/${name}.test.ts`);
+  return runScript(['node_modules/vitest/vitest.mjs', 'run', ...files], { LEVADA_PROVE: 'true' });
+};
+
 const proofs: Readonly<Record<string, Proof>> = {
+  local: {
+    summary: 'ten thousand orders with kills, fifty live edits, fifty switches of a model under load',
+    run: local,
+  },
   rabbitmq: { summary: 'chaos on each version, faults and pitfalls, the messaging benchmark', run: rabbitmq },
   operator: { summary: 'a whole cluster (needs root), its faults, the benchmark of the operator', run: operator },
 };

@@ -3,7 +3,8 @@ import { startLoad } from '../support/load.ts';
 import { modelServers, noProcesses } from '../support/processes.ts';
 import { iris, Workspace } from '../support/up.ts';
 
-const switches = 50;
+/** Each loads a model on processors that the load keeps busy. `npm run prove -- local` has fifty. */
+const switches = process.env['LEVADA_PROVE'] ? 50 : 20;
 const connections = 64;
 
 it(`switches ${switches} times under ${connections} connections: nothing fails, every answer is its version's`, {
