@@ -155,7 +155,7 @@ abstract class Base implements Rabbit {
     };
     await this.launch();
     const deadline = performance.now() + 90_000;
-    while (!(await this.#answers())) {
+    while (!((await this.#answers()) && (await listens(this.address, this.ports.amqp)))) {
       if (this.failure() || performance.now() > deadline) {
         await this.kill();
         throw new Error(`RabbitMQ ${this.version} did not start\n${this.failure() ?? ''}\n${this.output()}`);
@@ -164,7 +164,7 @@ abstract class Base implements Rabbit {
     }
   }
 
-  /** The management plugin is the last one to be started. */
+  /** The management plugin is one of the last to be started; on a busy machine the port of AMQP is there later still. */
   async #answers(): Promise<boolean> {
     const authorization = `Basic ${Buffer.from('guest:guest').toString('base64')}`;
     const url = `${this.management}/api/health/checks/local-alarms`;

@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { LiveStep } from '../../cli/up/admin.ts';
 import type { DeadLetter } from '../../runtime/pipeline/dead-letters.ts';
@@ -80,26 +81,36 @@ export interface Answer {
   readonly status: number;
 }
 
-export function startClient(url: string, perSecond: number): { end(): Promise<Answer[]> } {
+export interface Posting {
+  /** Answers with 2xx so far. */
+  accepted(): number;
+  /** @returns all answers */
+  end(): Promise<Answer[]>;
+}
+
+export function startClient(url: string, perSecond: number): Posting {
   const client = spawn(process.execPath, [join(import.meta.dirname, 'client.ts'), url, String(perSecond)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let text = '';
-  client.stdout.on('data', (chunk: Buffer) => {
-    text += chunk.toString();
+  const answers: Answer[] = [];
+  let accepted = 0;
+  createInterface({ input: client.stdout }).on('line', (line) => {
+    const answer = JSON.parse(line) as Answer;
+    answers.push(answer);
+    if (isAccepted(answer)) accepted++;
   });
   return {
+    accepted: () => accepted,
     async end() {
       const ended = once(client, 'close');
       client.kill('SIGTERM');
       await ended;
-      return text
-        .split('\n')
-        .filter((line) => line !== '')
-        .map((line) => JSON.parse(line) as Answer);
+      return answers;
     },
   };
 }
+
+const isAccepted = ({ status }: Answer): boolean => status >= 200 && status < 300;
 
 /** Nothing waits, nothing is in hand, several times in a row: what waits in the ladder may be nobody's to count. */
 export async function settled(workspace: Workspace, timeoutMs: number): Promise<void> {
@@ -158,7 +169,7 @@ export function judge({
   const repeated = [...again].filter((key) => key.startsWith('one ') || !again.has(key.replace('two ', 'one '))).length;
   const died = new Set(dead.map(({ step, id }) => `${step} ${id}`));
   const has = (step: string, id: string) => done.has(`${step} ${id}`) || died.has(`${step} ${id}`);
-  const accepted = answers.filter(({ status }) => status >= 200 && status < 300);
+  const accepted = answers.filter(isAccepted);
   const lost = accepted.flatMap(({ id }) => {
     if (!has('one', id)) return [`one ${id}`];
     return done.has(`one ${id}`) && !has('two', id) && !died.has(`one ${id}`) ? [`two ${id}`] : [];

@@ -8,7 +8,17 @@ import { messageOf } from '../../api/errors.ts';
 import { type RabbitVersion, startRabbit } from '../../hack/rabbitmq.ts';
 import { processes } from '../support/processes.ts';
 import { startProxy } from '../support/proxy.ts';
-import { deadLetters, type Judged, judge, prefetch, settled, startClient, startPipeline, steps } from './pipeline.ts';
+import {
+  deadLetters,
+  type Judged,
+  judge,
+  type Posting,
+  prefetch,
+  settled,
+  startClient,
+  startPipeline,
+  steps,
+} from './pipeline.ts';
 import { generator } from './random.ts';
 
 export interface ChaosOptions {
@@ -31,6 +41,9 @@ export interface ChaosReport extends Judged {
   readonly settledMs: number;
 }
 
+/** Of the events that are posted while the broker goes and comes back; fewer prove little. */
+export const acceptedPerSecond = 20;
+
 /** One run of `seconds` with faults, and then as long as it takes to settle. @throws when it does not settle */
 export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
   const { version, seconds, seed, perSecond, log = () => {} } = options;
@@ -42,7 +55,7 @@ export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
   const brokerUrl = `amqp://guest:guest@127.0.0.1:${proxy.port}`;
   const { workspace, up, url, file } = await startPipeline(resources, { brokerUrl, seed });
   const posting = startClient(url, perSecond);
-  const faults = await disturb({ seconds, random: generator(seed), rabbit, proxy, up: up.pid, log });
+  const faults = await disturb({ seconds, posting, random: generator(seed), rabbit, proxy, up: up.pid, log });
   const answers = await posting.end();
   const healed = performance.now();
   await settled(workspace, Math.max(120, seconds) * 1_000).catch(async (error: unknown) => {
@@ -69,6 +82,7 @@ export async function chaos(options: ChaosOptions): Promise<ChaosReport> {
 
 interface Disturbing {
   readonly seconds: number;
+  readonly posting: Posting;
   readonly random: () => number;
   readonly rabbit: Awaited<ReturnType<typeof startRabbit>>;
   readonly proxy: Awaited<ReturnType<typeof startProxy>>;
@@ -76,10 +90,26 @@ interface Disturbing {
   readonly log: (text: string) => void;
 }
 
-/** Faults at random, one after the other. @returns how many of each */
-async function disturb({ seconds, random, rabbit, proxy, up, log }: Disturbing): Promise<Record<string, number>> {
+/**
+ * Faults at random, one after the other. A slow machine, whose broker takes long to be back, is disturbed for longer: until
+ * as much was accepted as proves something. @returns how many of each
+ */
+async function disturb({
+  seconds,
+  posting,
+  random,
+  rabbit,
+  proxy,
+  up,
+  log,
+}: Disturbing): Promise<Record<string, number>> {
   const faults: Record<string, number> = {};
-  const deadline = performance.now() + seconds * 1_000;
+  const start = performance.now();
+  const deadline = start + seconds * 1_000;
+  const goesOn = () => {
+    const isEnough = posting.accepted() > seconds * acceptedPerSecond;
+    return performance.now() < (isEnough ? deadline : start + 3 * seconds * 1_000);
+  };
   const kinds: ReadonlyArray<{ name: string; share: number; run: () => Promise<void> }> = [
     { name: 'kill', share: 0.6, run: async () => killWorker(up, random) },
     { name: 'cut', share: 0.2, run: async () => proxy.cut() },
@@ -102,7 +132,7 @@ async function disturb({ seconds, random, rabbit, proxy, up, log }: Disturbing):
       },
     },
   ];
-  while (performance.now() < deadline) {
+  while (goesOn()) {
     await pause(500 + 2_500 * random());
     // Each kind is met at least once, however short the run is.
     const unmet = kinds.find(({ name }) => !faults[name] && performance.now() > deadline - 0.6 * seconds * 1_000);

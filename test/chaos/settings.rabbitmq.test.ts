@@ -10,7 +10,7 @@ const spec = (change: number) => ({
 });
 
 onEachRabbit((broker) => {
-  test('nothing is lost, nothing is refused, and old queues go', { timeout: 300_000 }, async () => {
+  test('nothing is lost, nothing is refused, and old queues go', { timeout: 600_000 }, async () => {
     const brokerUrl = await freshVhost(broker);
     const vhost = new URL(brokerUrl).pathname.slice(1);
     await using stack = new AsyncDisposableStack();
@@ -28,10 +28,12 @@ onEachRabbit((broker) => {
     const posting = startClient(url, 100);
     for (let change = 1; change <= 10; change++) {
       await workspace.write('chaos/chaos.json', resource(spec(change)));
-      await until('the new queues are there', async () => {
+      // A change waits until the queues before are empty and gone, which is ten seconds where nothing else is done.
+      const isThere = async () => {
         const found = await work();
         return steps.every((step) => found.includes(`${step} ${20 + change}`));
-      });
+      };
+      await until('the new queues are there', isThere, { timeoutMs: 90_000 });
     }
     const answers = await posting.end();
     await settled(workspace, 120_000);

@@ -19,13 +19,21 @@ declare module 'vitest' {
   }
 }
 
-/** The same tests on each broker; one that is not there is skipped, with the reason. */
+/**
+ * The same tests on each broker, and on all brokers at the same time: most of them wait most of the time. A broker that is
+ * not there is skipped, with the reason.
+ */
 export function onEachRabbit(
   tests: (broker: { name: string; settings: RabbitSettings; management: string }) => void,
 ): void {
   for (const { name, uri, management = '', missing } of inject('rabbitmq')) {
     if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${missing ?? 'no reason'})`, () => {});
-    else describe(`RabbitMQ ${name}`, () => tests({ name, settings: settingsFromUri(uri, 'the test'), management }));
+    else {
+      const broker = { name, settings: settingsFromUri(uri, 'the test'), management };
+      describe(`RabbitMQ ${name}`, { concurrent: true }, () => {
+        describe('one after the other', { concurrent: false }, () => tests(broker));
+      });
+    }
   }
 }
 
@@ -53,7 +61,10 @@ export async function freshVhost({
   return `amqp://${username}:${password}@${host}:${port}/${name}`;
 }
 
-/** A test for each version, which starts brokers of its own: skipped, with the reason, where they cannot be had. */
+/**
+ * A test for each version, at the same time, which starts brokers of its own: skipped, with the reason, where they cannot
+ * be had.
+ */
 export function testEachVersion(
   title: string,
   options: { readonly timeout: number },
@@ -63,6 +74,6 @@ export function testEachVersion(
     if (!rabbitVersions.includes(name as RabbitVersion)) continue; // a broker that is given cannot be killed
     const test = missing === undefined ? it : it.skip;
     const why = missing === undefined ? '' : ` (skipped: ${missing})`;
-    test(`RabbitMQ ${name}: ${title}${why}`, options, () => run(name as RabbitVersion));
+    test(`RabbitMQ ${name}: ${title}${why}`, { ...options, concurrent: true }, () => run(name as RabbitVersion));
   }
 }
