@@ -1,17 +1,28 @@
 import * as z from 'zod';
 import { isFetched, modelUriPattern, mountedUriPattern } from '../contract/model-uri.ts';
-import { apiVersion, dnsLabel, dnsSubdomain, limits } from '../contract/names.ts';
+import { apiVersion, dnsSubdomain } from '../contract/names.ts';
 import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, conditions, objectMeta, text } from './common.ts';
 import { expose, exposePathRules } from './expose.ts';
 import { podTemplate, podTemplateRules, serviceAccountName } from './pod-template.ts';
+import {
+  lastRollback,
+  match,
+  rollout,
+  rolloutPathRules,
+  rolloutStatus,
+  routingRules,
+  shadow,
+  split,
+  sticky,
+  versionName,
+} from './rollout.ts';
 
 // No %00, no encoded slash, nothing beyond ASCII encoded: every tool decodes what is left in the same way.
 const modelUri = text(1024).regex(modelUriPattern);
 const mountedUri = text(1024).regex(mountedUriPattern);
-const versionName = z.string().min(1).max(limits.versionName).regex(dnsLabel);
 
 const versionRules: readonly Rule[] = [
   {
@@ -170,6 +181,7 @@ const specRules: readonly Rule[] = [
       return [problem('TooManyMembers', path, { found: found.join(' and '), allowed: 'classNames, classNamesFrom' })];
     },
   },
+  ...routingRules,
   ...podTemplateRules,
 ];
 
@@ -188,6 +200,11 @@ const spec = z
       .meta(listMap('name'))
       .describe('Every version that may serve, also earlier ones: Git holds the way back. `serve` chooses.'),
     serve: versionName.optional().describe('The version that takes the traffic. Required when there is more than one.'),
+    rollout: rollout.optional(),
+    split: split.optional(),
+    match: match.optional(),
+    sticky: sticky.optional(),
+    shadow: shadow.optional(),
     classNames: z
       .array(text(256).min(1))
       .min(1)
@@ -247,6 +264,8 @@ const status = z
     observedGeneration: z.int().min(0).optional().describe('The `metadata.generation` that the status speaks of.'),
     url: z.string().max(1024).optional().describe('Where the model is served.'),
     stableVersion: versionName.optional().describe('The version that takes the traffic now.'),
+    rollout: rolloutStatus.optional(),
+    lastRollback: lastRollback.optional(),
     versions: z.array(versionStatus).max(32).meta(listMap('name')).describe('State of each declared version.'),
   })
   .describe('What is so. Written by the operator.');
@@ -263,6 +282,7 @@ export const modelDeployment = z
   })
   .describe('A model, its versions, and which of them serves.');
 export type ModelDeployment = z.output<typeof modelDeployment>;
+export type Rollout = NonNullable<ModelDeployment['spec']['rollout']>;
 export type ModelVersion = ModelDeployment['spec']['versions'][number];
 
 /** Rules by the path that they hold at. */
@@ -270,6 +290,7 @@ export const modelDeploymentRules: ReadonlyArray<{ path: readonly string[]; rule
   { path: ['spec'], rules: specRules },
   { path: ['spec', 'versions', '*'], rules: versionRules },
   { path: ['spec', 'batching'], rules: [maxDelayRule] },
+  ...rolloutPathRules,
   ...exposePathRules('spec'),
 ];
 
@@ -287,12 +308,20 @@ export const modelDeploymentCrd = {
       jsonPath: '.status.conditions[?(@.type=="Ready")].status',
       description: 'Whether the wanted version serves.',
     },
+    { name: 'Phase', type: 'string', jsonPath: '.status.rollout.phase', description: 'Where the rollout is.' },
     {
       name: 'Stable',
       type: 'string',
       jsonPath: '.status.stableVersion',
       description: 'The version that takes the traffic.',
     },
+    {
+      name: 'Candidate',
+      type: 'string',
+      jsonPath: '.status.rollout.candidate',
+      description: 'The version that is to take over.',
+    },
+    { name: 'Weight', type: 'number', jsonPath: '.status.rollout.weight', description: 'Percent that it gets.' },
     {
       name: 'Reason',
       type: 'string',

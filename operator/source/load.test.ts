@@ -108,7 +108,7 @@ describe('loadPaths', () => {
       'nowhere:0:0 : nowhere: no such file or folder (FileNotFound)',
       'a.yaml:3:19 metadata.name: found "A"; allowed: lower-case letters, digits and -, from a letter to a letter or digit (InvalidValue)',
       'a.yaml:6:13 spec.replicas: found yes (true for kubectl); allowed: an integer (InvalidType)',
-      'a.yaml:7:3 spec.serv: unknown field `serv`; allowed: versions, serve, classNames, classNamesFrom, batching, replicas, resources, serviceAccountName, podTemplate, expose (did you mean serve?) (UnknownField)',
+      'a.yaml:7:3 spec.serv: unknown field `serv`; allowed: versions, serve, rollout, split, match, sticky, shadow, classNames, classNamesFrom, batching, replicas, resources, serviceAccountName, podTemplate, expose (did you mean serve?) (UnknownField)',
       'a.yaml:13:1 apiVersion: found nothing; allowed: levada.dev/v1alpha1 (NotAResource)',
       'b.yaml:8:1 : not valid YAML: Flow sequence in block collection must be sufficiently indented and end with a ] (YamlSyntax)',
       'b.yaml:15:3 spec.replicas: a key appears twice: replicas (YamlDuplicateKey)',

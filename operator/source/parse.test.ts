@@ -130,7 +130,7 @@ describe('parseResource', () => {
       'spec.serve: found "v3"; allowed: a version that is declared (v1, v1, v2) (ServeUnknown)',
       'spec.batching.maxDelay: found "5s"; allowed: at most 1s (InvalidValue)',
       'spec.batching.maxBatchSize: found 0; allowed: at least 1 (InvalidValue)',
-      'spec.extra: unknown field `extra`; allowed: versions, serve, classNames, classNamesFrom, batching, replicas, resources, serviceAccountName, podTemplate, expose (UnknownField)',
+      'spec.extra: unknown field `extra`; allowed: versions, serve, rollout, split, match, sticky, shadow, classNames, classNamesFrom, batching, replicas, resources, serviceAccountName, podTemplate, expose (UnknownField)',
     ]);
   });
 
