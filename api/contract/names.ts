@@ -23,6 +23,9 @@ export const brokerSecret = (pipeline: string): string => `${pipeline}-broker`;
 /** On an EventPipeline: its queues are in a broker, which no garbage collector knows. */
 export const brokerFinalizer = `${group}/broker`;
 
+/** Annotation of a ModelDeployment by which people say what becomes of a rollout: `<verb>/<id>`. */
+export const rolloutCommand = `${group}/rollout-command`;
+
 /** ConfigMap that holds what was applied last of a pipeline. */
 export const planName = (pipeline: string): string => `${pipeline}-plan`;
 

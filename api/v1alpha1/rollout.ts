@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { dnsLabel, limits } from '../contract/names.ts';
+import { dnsLabel, limits, rolloutCommand } from '../contract/names.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, text } from './common.ts';
@@ -347,7 +347,7 @@ const gateStatus = z
 
 const command = z
   .strictObject({
-    text: text(256).describe('As it was in the annotation `levada.dev/rollout-command`.'),
+    text: text(256).describe(`As it was in the annotation \`${rolloutCommand}\`.`),
     time: time.describe('When it was acted on.'),
     outcome: z.enum(['Done', 'Refused']).describe('What became of it.'),
     message: text(1024).describe('What was done, or why nothing was.'),

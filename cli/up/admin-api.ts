@@ -3,12 +3,17 @@ import { deskOf } from '../dead-letter-desk.ts';
 import type { AdminApi, LocalResource } from './admin.ts';
 
 /** What other commands may ask of a run, done by its parts. */
-export function adminApi(resources: () => LocalResource[], pipelines: LocalPipelines): AdminApi {
+export function adminApi(
+  resources: () => LocalResource[],
+  pipelines: LocalPipelines,
+  command: AdminApi['command'],
+): AdminApi {
   const queuesOf = (pipeline: string) => pipelines.queuesOf(pipeline);
   const desk = (pipeline: string, signal: AbortSignal) =>
     deskOf(pipelines.transportOf(pipeline), pipeline, () => queuesOf(pipeline), signal);
   return {
     resources,
+    command,
     async steps(pipeline) {
       const queues = await queuesOf(pipeline);
       const counts = pipelines.counts(pipeline);

@@ -31,6 +31,8 @@ export interface AdminApi {
   countDead(pipeline: string, filter: DeadLetterFilter, signal: AbortSignal): Promise<number>;
   replay(pipeline: string, filter: DeadLetterFilter, options: ReplayOptions, signal: AbortSignal): Promise<number>;
   drop(pipeline: string, filter: DeadLetterFilter, signal: AbortSignal): Promise<number>;
+  /** Sets the annotation by which people say what becomes of a rollout. `resource` is `Kind/namespace/name`. */
+  command(resource: string, text: string): void;
 }
 
 export interface AdminServer {
@@ -45,12 +47,14 @@ export interface AdminRequest {
   readonly filter?: DeadLetterFilter;
   readonly limit?: number;
   readonly replay?: ReplayOptions;
+  readonly resource?: string;
+  readonly command?: string;
 }
 
 const maxBody = 4 * 1024 * 1024;
 
 /**
- * POST /resources, /steps, /deadletters, /count, /replay, /drop, on a loopback port, for holders of the token. What is
+ * POST /resources, /steps, /deadletters, /count, /replay, /drop, /command, on a loopback port, for holders of the token. What is
  * being done for somebody who has gone ends at the next message.
  */
 export function startAdmin(api: AdminApi): Promise<AdminServer> {
@@ -64,6 +68,10 @@ export function startAdmin(api: AdminApi): Promise<AdminServer> {
     '/count': ({ pipeline = '', filter = {} }, signal) => api.countDead(pipeline, filter, signal),
     '/replay': ({ pipeline = '', filter = {}, replay = {} }, signal) => api.replay(pipeline, filter, replay, signal),
     '/drop': ({ pipeline = '', filter = {} }, signal) => api.drop(pipeline, filter, signal),
+    '/command': ({ resource = '', command = '' }) => {
+      api.command(resource, command);
+      return {};
+    },
   };
   const server = createServer((req, res) => {
     const given = Buffer.from(req.headers.authorization ?? '');

@@ -92,7 +92,11 @@ export class UpRun {
     try {
       // A run that was killed could not remove them.
       await rm(unitsFolder, { recursive: true, force: true });
-      run.#admin = await startAdmin(adminApi(() => run.resources(), run.#pipelines));
+      const command = (key: string, text: string) => {
+        run.#store.command(key, text);
+        run.#queue.add(key);
+      };
+      run.#admin = await startAdmin(adminApi(() => run.resources(), run.#pipelines, command));
       run.#metricsUrl = await startPipelineMetrics(run.#pipelines);
       await run.#remember();
     } catch (error) {
