@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, (() => Promise<Command>) | undefined>> =
   validate: async () => (await import('./validate.ts')).validateCommand(),
   get: async () => (await import('./get.ts')).getCommand(),
   status: async () => (await import('./status.ts')).statusCommand(),
+  rollout: async () => (await import('./rollout.ts')).rolloutCommand(),
   dlq: async () => (await import('./dlq.ts')).dlqCommand(),
   model: async () => (await import('./model.ts')).modelCommand(),
 };

@@ -8,17 +8,23 @@ export function formatResources(resources: readonly Resource[], wide: boolean, n
   );
   const tables = present.map((kind) => {
     const { crd } = kinds[kind];
-    const columns = columnsOf(kind, wide);
-    const rows = resources
-      .filter((resource) => resource.kind === kind)
-      .map((resource) => [
-        present.length > 1 ? `${crd.singular}/${resource.metadata.name}` : resource.metadata.name,
-        ...columns.map(({ jsonPath, type }) => cell(read(resource, jsonPath), type, now)),
-      ]);
+    const ofKind = resources.filter((resource) => resource.kind === kind);
+    const columns = columnsOf(kind, wide).filter(({ jsonPath }) => isUseful(jsonPath, ofKind));
+    const rows = ofKind.map((resource) => [
+      present.length > 1 ? `${crd.singular}/${resource.metadata.name}` : resource.metadata.name,
+      ...columns.map(({ jsonPath, type }) => cell(read(resource, jsonPath), type, now)),
+    ]);
     return formatTable(['NAME', ...columns.map(({ name }) => name.toUpperCase())], rows);
   });
   return tables.join('\n\n');
 }
+
+/** Columns of rollouts are left out where none of the resources has one: a terminal is narrow. */
+const isUseful = (jsonPath: string, resources: readonly Resource[]): boolean =>
+  !jsonPath.startsWith('.status.rollout.') || resources.some((resource) => isRolling(resource));
+
+const isRolling = ({ status }: Resource): boolean =>
+  status !== undefined && 'rollout' in status && status.rollout?.candidate !== undefined;
 
 const cell = (value: string | undefined, type: string, now: Date): string =>
   type === 'date' ? formatAge(value, now) : (value ?? '');

@@ -7,6 +7,7 @@ import { type ClusterFlags, foundResources, isCluster, withClusterFlags } from '
 import { findResource } from './get.ts';
 import { askRun } from './local-run.ts';
 import { exitCodes, print, printJson } from './output.ts';
+import { formatGates, rolloutSentence } from './rollout/picture.ts';
 import { formatAge, formatTable } from './table.ts';
 import type { LiveStep, LocalResource } from './up/admin.ts';
 
@@ -57,8 +58,10 @@ function printText({ resource, services, admin }: LocalResource, live: readonly 
     c.message,
   ]);
   print(formatTable(['CONDITION', 'STATUS', 'SINCE', 'REASON', 'MESSAGE'], conditions));
-  if (resource.kind === 'ModelDeployment') printVersions(resource, now);
-  else print(`\n${live ? stepTable(live) : statusTable(resource.status?.steps ?? [])}`);
+  if (resource.kind === 'ModelDeployment') {
+    printVersions(resource, now);
+    printRollout(resource);
+  } else print(`\n${live ? stepTable(live) : statusTable(resource.status?.steps ?? [])}`);
   print(`\n${formatTable(['SERVICE', 'URL'], Object.entries(services))}`);
   const metrics = Object.entries(admin).flatMap(([unit, urls]) => urls.map((url) => [unit, `${url}/metrics`]));
   if (metrics.length > 0) print(`\n${formatTable(['PROCESS', 'METRICS'], metrics)}`);
@@ -70,6 +73,14 @@ function printVersions({ spec, status }: ModelDeployment, now: Date): void {
     if (lastFailure)
       print(`\n${name}: ${lastFailure.reason} (${formatAge(lastFailure.time, now)} ago): ${lastFailure.message}`);
   }
+}
+
+/** `levada rollout` has all of it. */
+function printRollout(resource: ModelDeployment): void {
+  const { rollout } = resource.status ?? {};
+  if (rollout?.candidate === undefined) return;
+  print(`\nrollout: ${rolloutSentence(resource)}`);
+  for (const gates of formatGates(rollout)) print(`\n${gates}`);
 }
 
 function stepTable(live: readonly LiveStep[]): string {
