@@ -4,6 +4,7 @@ import { createLogUpdate } from 'log-update';
 import { parseDuration } from '../api/duration.ts';
 import { LevadaError } from '../api/errors.ts';
 import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
+import { verbs } from '../operator/plan/rollout/commands.ts';
 import { type ClusterFlags, withClusterFlags } from './cluster.ts';
 import { exitCodes, print, printJson, printNote } from './output.ts';
 import { type Clock, follow, give } from './rollout/follow.ts';
@@ -18,7 +19,6 @@ interface Flags extends ClusterFlags {
   readonly for?: string;
 }
 
-const verbs = ['promote', 'abort', 'pause', 'resume'] as const;
 type Verb = (typeof verbs)[number];
 
 export function rolloutCommand(): Command {

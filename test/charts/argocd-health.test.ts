@@ -1,38 +1,17 @@
 /** What Argo CD makes of a status: the script is run by Lua 5.1, as Argo CD's own. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
-import { withFailure } from '../../operator/plan/failed.ts';
+import { rolling, stalled } from '../../cli/rollout/testing.ts';
+import { refusedStatus, withFailure } from '../../operator/plan/failed.ts';
 import { planModel } from '../../operator/plan/model/plan.ts';
 import { iris, noon, observed, observedUnit, unitOf } from '../../operator/plan/model/testing.ts';
 import { nothingObserved, type Observed } from '../../operator/plan/units.ts';
-import { root } from '../support/up.ts';
-
-const hasLua = spawnSync('lua5.1', ['-v']).error === undefined;
-const missing = 'lua5.1 is not in PATH: the package lua5.1 of Debian brings it';
-if (!hasLua && process.env['CI'] === 'true') throw new Error(missing);
-
-const script = readFileSync(join(root, 'charts/argocd/health.lua'), 'utf8');
-
-/** As Lua writes it: JSON's text is a superset of its strings only without escapes of Unicode. */
-function literal(value: unknown): string {
-  if (Array.isArray(value)) return `{${value.map(literal).join(',')}}`;
-  if (typeof value === 'object' && value !== null) {
-    const entries = Object.entries(value).filter(([, member]) => member !== undefined);
-    return `{${entries.map(([name, member]) => `[${literal(name)}]=${literal(member)}`).join(',')}}`;
-  }
-  if (typeof value === 'string')
-    return `"${[...Buffer.from(value)].map((byte) => `\\${String(byte).padStart(3, '0')}`).join('')}"`;
-  return String(value);
-}
+import { noLua, runLua } from '../support/lua.ts';
 
 function healthOf(resource: object): { status: string; message: string } {
-  const run = `local obj = ${literal(resource)}\nlocal function health()\n${script}\nend\nlocal found = health()\nio.write(found.status, "\\n", found.message)`;
-  const [status = '', ...message] = execFileSync('lua5.1', ['-'], { input: run, encoding: 'utf8' }).split('\n');
-  return { status, message: message.join('\n') };
+  const [status = '', message = ''] = runLua('health.lua', resource, ['status', 'message']);
+  return { status, message };
 }
 
 const planned = (resource: ModelDeployment, seen: Observed): Resource => ({
@@ -40,10 +19,16 @@ const planned = (resource: ModelDeployment, seen: Observed): Resource => ({
   status: planModel(resource, seen, noon).status,
 });
 
+const idle = { phase: 'Stable', stable: 'v2' } as const;
 const resource = iris();
 const unit = unitOf(resource);
 const failure = { code: 'ModelInvalid', message: 'not an ONNX file' };
 const serving = planned(resource, observed(unit.name, observedUnit(unit)));
+const refused = (found: ModelDeployment): ModelDeployment => {
+  const problem = { code: 'MissingField', path: 'spec.serve', message: 'it is required' } as const;
+  return { ...found, status: refusedStatus(found, [problem], noon, found.status) as ModelDeployment['status'] };
+};
+const forbidden = { code: 'ClusterForbidden', message: 'not allowed' } as const;
 const cases: Record<string, [Resource, status: string, message: string]> = {
   'nothing is said yet': [resource, 'Progressing', 'The operator has not seen it yet.'],
   'it is being loaded': [planned(resource, nothingObserved), 'Progressing', 'Progressing: Version v1 is being loaded.'],
@@ -66,9 +51,42 @@ const cases: Record<string, [Resource, status: string, message: string]> = {
     'Progressing',
     'ClusterForbidden: not allowed. Grant',
   ],
+  'a rollout goes on': [rolling({ message: '25 % until noon' }), 'Progressing', 'Progressing: 25 % until noon'],
+  'a rollout waits for requests': [rolling({ phase: 'Waiting', message: '1 of 2' }), 'Progressing', 'Waiting: 1 of 2'],
+  'it is promoted': [rolling({ phase: 'Promoting', message: 'soon' }), 'Progressing', 'Promoting: soon'],
+  'a person has to say something': [rolling({ phase: 'AwaitingApproval' }), 'Suspended', 'AwaitingApproval: 25 %'],
+  'it is paused': [rolling({ phase: 'Paused', message: 'Paused at 25 %.' }), 'Suspended', 'Paused: Paused at 25 %.'],
+  'it is paused by a failure': [
+    rolling({ phase: 'Paused', failed: true }, stalled('bad')),
+    'Suspended',
+    'Paused: 25 %',
+  ],
+  'it went back': [rolling({ phase: 'RolledBack', message: 'v1 serves.' }), 'Degraded', 'RolledBack: v1 serves.'],
+  'it was taken back': [rolling({ phase: 'Aborted', message: 'v1 serves.' }), 'Degraded', 'Aborted: v1 serves.'],
+  'the old version is held': [rolling({ phase: 'Holding' }), 'Healthy', 'Because: Version v2 serves.'],
+  'no rollout is under way': [rolling(undefined, { rollout: idle }), 'Healthy', 'Because: Version v2 serves.'],
+  'the candidate does not load': [rolling({}, stalled('no such file')), 'Degraded', 'Because: no such file'],
+  'a right is missing in a rollout': [
+    {
+      ...rolling({ message: 'soon' }),
+      status: withFailure(rolling({}), rolling({ message: 'soon' }).status!, forbidden, noon),
+    },
+    'Progressing',
+    'ClusterForbidden: not allowed. Grant',
+  ],
+  'an edit is refused while it is paused': [
+    refused(rolling({ phase: 'Paused' })),
+    'Degraded',
+    'MissingField: spec.serve',
+  ],
+  'went back from what was wanted before': [
+    rolling({ phase: 'RolledBack' }, { observedGeneration: 0 }),
+    'Progressing',
+    'The operator has not seen it yet.',
+  ],
 };
 
-describe.skipIf(!hasLua)(`health of Argo CD${hasLua ? '' : ` (skipped: ${missing})`}`, () => {
+describe.skipIf(noLua)(`health of Argo CD${noLua ? ` (skipped: ${noLua})` : ''}`, () => {
   it.each(Object.entries(cases))('%s', (_, [found, status, message]) => {
     const health = healthOf(found);
     expect(health.status).toBe(status);
