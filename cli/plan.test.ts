@@ -9,7 +9,8 @@ import { planCommand } from './plan.ts';
 import { run } from './testing.ts';
 
 const examples = join(import.meta.dirname, '../examples');
-const names = existsSync(examples) ? readdirSync(examples) : [];
+const hasResources = (name: string) => readdirSync(join(examples, name)).some((file) => file.endsWith('.yaml'));
+const names = existsSync(examples) ? readdirSync(examples).filter(hasResources) : [];
 
 let folder: string;
 beforeAll(async () => {
