@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
+import { rolloutCommand as annotation } from '../api/contract/names.ts';
 import { kubeconfigOf } from '../hack/cluster.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import type { KubeClient } from '../operator/engine/client.ts';
@@ -13,6 +14,8 @@ import { clientOf, freshNamespace, onCluster } from '../test/support/cluster.ts'
 import { root } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
 import { getCommand } from './get.ts';
+import { at, rolling, underWay } from './rollout/testing.ts';
+import { rolloutCommand } from './rollout.ts';
 import { statusCommand } from './status.ts';
 import { run } from './testing.ts';
 import { validateCommand } from './validate.ts';
@@ -85,6 +88,46 @@ onCluster((cluster) => {
     expect(stdout).toMatch(/Ready +True +\S+ +Serving +Version v1 is loaded/);
     expect(stdout).toMatch(/v1 +Loaded +1/);
     await expect(run(statusCommand(), 'rose', ...flags())).rejects.toMatchObject({ code: 'UnknownResource' });
+  });
+
+  it('levada rollout sets an annotation with the rights of who asks, and tells what the operator made of it', async () => {
+    const { spec, status } = rolling({});
+    const metadata = { namespace, name: 'rose' };
+    const say = (value: object) =>
+      client.apply(models, { metadata, status: { ...status, ...value } } as StoredObject, {
+        fieldManager: 'test',
+        subresource: 'status',
+      });
+    const annotations = { team: 'shop' };
+    await client.apply(models, { metadata: { ...metadata, annotations }, spec } as StoredObject, {
+      fieldManager: 'test',
+    });
+    await say({});
+    const shown = await run(rolloutCommand(), 'rose', ...flags());
+    expect(shown.stdout).toMatch(/^ModelDeployment rose: Progressing\n25 % until .*\n\nstable +v1 /);
+    expect((await run(getCommand(), ...flags())).stdout).toMatch(/\nrose +True +Progressing +v1 +v2 +25 /);
+
+    const find = () => client.get<StoredObject>(models, metadata);
+    const acted = until('the annotation is set', async () => {
+      const text = (await find()).metadata.annotations?.[annotation];
+      if (text === undefined) return undefined;
+      const command = { text, time: at(0), outcome: 'Done', message: 'paused at 25 %' };
+      return say({ rollout: { ...underWay, phase: 'Paused', id: 'v2-abc-1', command } });
+    });
+    const paused = await run(rolloutCommand(), 'rose', 'pause', ...flags());
+    await acted;
+    expect(paused).toEqual({ stdout: 'Done: paused at 25 %\n', stderr: '', exitCode: undefined });
+    const found = await find();
+    expect(found.metadata.annotations).toEqual({ ...annotations, [annotation]: 'pause/v2-abc-0' });
+    expect(found.metadata.generation).toBe(1);
+
+    const kubeconfig = join(folder, 'somebody');
+    await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(cluster, cluster.nobody)), { mode: 0o600 });
+    const theirs = ['--kubeconfig', kubeconfig, '-n', await freshNamespace(client)];
+    await expect(run(rolloutCommand(), 'rose', 'resume', ...theirs)).rejects.toMatchObject({
+      code: 'ClusterForbidden',
+    });
+    await expect(run(rolloutCommand(), 'lily', ...flags())).rejects.toMatchObject({ code: 'ClusterNotFound' });
   });
 
   it('levada validate --server says what the API server refuses, and stores nothing', async () => {
