@@ -1,4 +1,6 @@
 /** The command against a run of this folder that does what the operator does, without processes. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,6 +12,8 @@ import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import type { LocalPipelines } from '../operator/drivers/local/pipelines.ts';
 import { decideRollout } from '../operator/plan/rollout/rollout.ts';
 import type { RolloutSpec, RolloutStatus } from '../operator/plan/rollout/types.ts';
+import { noTerminal, onTerminal } from '../test/support/terminal.ts';
+import { until } from '../test/support/wait.ts';
 import { getCommand } from './get.ts';
 import { at, rolling } from './rollout/testing.ts';
 import { rolloutCommand, watcher } from './rollout.ts';
@@ -132,6 +136,26 @@ describe('levada rollout', () => {
     expect(exitCode).toBeUndefined();
     expect(stdout).toMatch(/^\d\d:\d\d:\d\d RolledBack: v2 0 % \(applied: 25 %\); Version v1 serves\.; [^\n]*\n$/);
   });
+
+  it.skipIf(noTerminal)(
+    `--watch ends with Ctrl-C on a terminal${noTerminal ? ` (skipped: ${noTerminal})` : ''}`,
+    async () => {
+      await runs(rolling({}));
+      const [file = '', ...args] = onTerminal;
+      const main = join(import.meta.dirname, 'main.ts');
+      const child = spawn(file, [...args, main, 'rollout', 'iris', '-w'], { stdio: ['pipe', 'pipe', 'inherit'] });
+      let output = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+      // A second value: it is drawn anew by itself.
+      await until('it is drawn twice', () => /trend +v2 +▃▃/.test(output), { seen: () => output });
+      const ended = once(child, 'exit');
+      child.stdin.write('\x03');
+      expect(await ended).toEqual([0, null]);
+      expect(output.lastIndexOf('\u001b[?25h')).toBeGreaterThan(output.lastIndexOf('\u001b[?25l'));
+    },
+  );
 
   it.each([
     [['--wait', 'promote'], '--wait: found promote; allowed: a duration such as 90s, 30m or 2h'],

@@ -92,9 +92,9 @@ async function followed(
   timeoutMs: number | undefined,
 ): Promise<void> {
   const ended = new AbortController();
-  const end = () => ended.abort();
-  // Who only waits is ended by Ctrl-C as any program.
-  if (watch) process.once('SIGINT', end);
+  // The second time it does not wait for an API server that is silent. Who only waits is ended by Ctrl-C as any program.
+  const end = () => (ended.signal.aborted ? process.exit(exitCodes.no) : ended.abort());
+  if (watch) process.on('SIGINT', end);
   const screen = watch ? watcher(process.stdout) : progress();
   let last: ModelDeployment | undefined;
   try {

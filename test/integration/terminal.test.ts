@@ -1,15 +1,9 @@
-import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { modelServers, noProcesses } from '../support/processes.ts';
+import { noTerminal, onTerminal } from '../support/terminal.ts';
 import { iris, Workspace } from '../support/up.ts';
 import { until } from '../support/wait.ts';
 
-const pty = fileURLToPath(new URL('../support/terminal.py', import.meta.url));
-const python = [process.env['LEVADA_PYTHON'], 'python3', 'python'].find(
-  (command) => command && spawnSync(command, ['-c', 'import pty, os; os.waitstatus_to_exitcode']).status === 0,
-);
-const noTerminal = python ? undefined : 'no Python with the module pty: there is no pseudo-terminal';
 const esc = '\u001b';
 
 /** What a terminal shows after `output`: relative moves of the cursor, and erased lines. */
@@ -42,7 +36,7 @@ describe('what levada up shows', () => {
     async () => {
       await using ws = await Workspace.create();
       await ws.write('res/iris.yaml', iris());
-      const up = ws.spawn(['up', 'res'], [python ?? '', pty, process.execPath]);
+      const up = ws.spawn(['up', 'res'], onTerminal);
       const shown = () => screen(up.output);
       const rows = () => shown().filter((line) => /^iris +\S+ +.*\d+s$/.test(line));
       const seen = () => shown().join('\n');
