@@ -4,7 +4,7 @@ import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import { fieldManager } from './drivers/kubernetes/children.ts';
 import type { Copy } from './drivers/kubernetes/copies.ts';
 import type { KubeClient } from './engine/client.ts';
-import type { EventRecorder } from './engine/events.ts';
+import type { EventRecorder, Told } from './engine/events.ts';
 import type { StoredMetadata, StoredObject } from './engine/objects.ts';
 import { type Neighbours, neighboursIn } from './plan/neighbours.ts';
 import { isLeaving } from './plan/units.ts';
@@ -75,6 +75,10 @@ export class ClusterStore implements Store {
       throw error;
     }
     await this.#events.transition(resource, resource.status?.conditions ?? [], status.conditions);
+  }
+
+  async tell(resource: Resource, events: readonly Told[]): Promise<void> {
+    for (const event of events) await this.#events.tell(resource, event);
   }
 }
 

@@ -8,6 +8,7 @@ import { EventRecorder } from './engine/events.ts';
 import type { OperatorMetrics } from './engine/metrics.ts';
 import { KeyedQueue } from './engine/queue.ts';
 import { reconcile } from './reconcile.ts';
+import { keptSigner } from './signing-key.ts';
 
 export interface OperatorOptions
   extends Pick<WatchedPlaces, 'namespaces' | 'backoff' | 'silenceMs'>,
@@ -59,6 +60,7 @@ export class Operator {
       ...(broker && { broker }),
       ...(lookMs !== undefined && { lookMs }),
       tell: (resource, told) => events.tell(resource, told),
+      signer: keptSigner(client, lease),
       log,
       failed: (error, nextMs) => log(`a watch has failed: ${messageOf(error)}`, { nextMs: Math.round(nextMs) }),
     });

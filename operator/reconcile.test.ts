@@ -19,6 +19,7 @@ function control(isBad: (path: string) => boolean) {
   const store = {
     get: async () => resource && { resource, problems },
     neighbours: async () => ({ models: [], pipelines: {} }),
+    tell: async () => {},
     async writeStatus(_: Resource, status: ResourceStatus) {
       written.push(status as ModelDeploymentStatus);
       if (resource) resource = { ...resource, status: status as ModelDeploymentStatus };

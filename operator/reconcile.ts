@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type ErrorCode, errorCodeOf, errors, messageOf, type Problem } from '../api/errors.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import type { Driver } from './drivers/driver.ts';
+import type { Told } from './engine/events.ts';
 import { podTemplateProblems } from './objects/deployment.ts';
 import { refusedStatus, withFailure } from './plan/failed.ts';
 import type { Neighbours } from './plan/neighbours.ts';
@@ -14,6 +15,8 @@ export interface Store {
   /** What a resource may refer to. */
   neighbours(resource: Resource): Promise<Neighbours>;
   writeStatus(resource: Resource, status: ResourceStatus): Promise<void>;
+  /** Says what has happened, once. Never rejects. */
+  tell(resource: Resource, events: readonly Told[]): Promise<void>;
 }
 
 export interface Stored {
@@ -26,6 +29,7 @@ export interface Stored {
  * One look at one resource: observe, plan, apply, and then, once, the status. What is there decides, not what has
  * happened. Called again when nothing has changed, it writes nothing.
  *
+ * @returns milliseconds after which it is to be looked at again, whatever happens
  * @throws what kept it from that, where trying again may help
  */
 export async function reconcile(
@@ -34,24 +38,24 @@ export async function reconcile(
   driver: Driver,
   now: () => Date,
   place: Place = 'Laptop',
-): Promise<void> {
+): Promise<number | undefined> {
   const stored = await store.get(key);
   if (!stored) {
     await driver.apply(key, nothing);
-    return;
+    return undefined;
   }
   const { resource, problems } = stored;
   const time = now().toISOString();
-  const write = async (status: ResourceStatus) => {
+  const write = async (status: ResourceStatus): Promise<undefined> => {
     if (!isDeepStrictEqual(status, resource.status)) await store.writeStatus(resource, status);
   };
   // What ran before goes on.
   if (problems.length > 0 && !isLeaving(resource)) {
     return await write(refusedStatus(resource, problems, time, resource.status));
   }
-  const observed = await driver.observe(key);
+  const observed = await driver.observe(key, resource);
   const neighbours = await store.neighbours(resource);
-  const { status, ...wanted } = plan(resource, observed, neighbours, time, place);
+  const { status, events = [], lookAgainAt, ...wanted } = plan(resource, observed, neighbours, time, place);
   try {
     const refused = podTemplateProblems(wanted.units);
     if (refused.length === 0) refused.push(...((await driver.check?.(key, wanted)) ?? []));
@@ -63,10 +67,13 @@ export async function reconcile(
     // What passes by itself is not worth a status, which would be another one a moment later.
     if (code === undefined || errors[code].outcome === 'retry') throw error;
     await write(withFailure(resource, status, { code, message: messageOf(error) }, time));
-    if (isFinal(code)) return;
+    if (isFinal(code)) return undefined;
     throw error;
   }
   await write(status);
+  // What was decided is in the status: it is not decided, nor said, again.
+  if (events.length > 0) await store.tell(resource, events);
+  return lookAgainAt === undefined ? undefined : Date.parse(lookAgainAt) - now().getTime();
 }
 
 /** Whether nothing but a change of the resource helps. */

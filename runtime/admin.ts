@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Registry } from 'prom-client';
-import type { RoutingStatus } from '../api/contract/routing-table.ts';
+import type { RoutingReport, RoutingStatus } from '../api/contract/routing-table.ts';
 import { errorCodeOf, errors, LevadaError, messageOf } from '../api/errors.ts';
 
 export interface AdminOptions {
@@ -11,7 +11,9 @@ export interface AdminOptions {
   /** Asked for each request. What it holds is what /status says. */
   readonly status: () => AdminStatus;
   /** Takes signed routing tables. Absent: there are none here. */
-  readonly tables?: { accept(body: string): RoutingStatus } | undefined;
+  readonly tables?: { accept(body: string): Promise<RoutingStatus> } | undefined;
+  /** What became of the requests that were shared out here. Absent: none are. */
+  readonly routing?: (() => RoutingReport) | undefined;
 }
 
 export interface AdminStatus {
@@ -21,10 +23,10 @@ export interface AdminStatus {
 }
 
 /**
- * The admin port: /metrics for Prometheus, /livez and /readyz for the kubelet, /status and PUT /routing for the operator. Resolves
- * with the port.
+ * The admin port: /metrics for Prometheus, /livez and /readyz for the kubelet, /status, GET and PUT /routing for the operator.
+ * Resolves with the port.
  */
-export function startAdmin({ host, port, metrics, status, tables }: AdminOptions): Promise<number> {
+export function startAdmin({ host, port, metrics, status, tables, routing }: AdminOptions): Promise<number> {
   const answers: Record<string, () => Promise<[status: number, type: string, body: string]>> = {
     '/metrics': async () => [200, metrics.registry.contentType, await metrics.registry.metrics()],
     '/livez': async () => [200, 'text/plain', 'ok\n'],
@@ -34,6 +36,7 @@ export function startAdmin({ host, port, metrics, status, tables }: AdminOptions
       return [503, 'text/plain', `${draining ? 'draining' : (failure?.message ?? state)}\n`];
     },
     '/status': async () => [200, 'application/json', `${JSON.stringify(status())}\n`],
+    ...(routing && { '/routing': async () => [200, 'application/json', `${JSON.stringify(routing())}\n`] }),
   };
   const server = createServer({ requestTimeout: 10_000, headersTimeout: 5_000 }, (req, res) => {
     const path = req.url?.split('?', 1)[0] ?? '';
@@ -85,7 +88,7 @@ async function takeTable(
   try {
     if (!tables) throw new LevadaError('RoutingUnsupported');
     if (size > maxTableBytes) throw new LevadaError('BodyTooLarge', { found: size, limit: maxTableBytes });
-    return { code: 200, body: tables.accept(Buffer.concat(chunks).toString('utf8')) };
+    return { code: 200, body: await tables.accept(Buffer.concat(chunks).toString('utf8')) };
   } catch (error) {
     const code = errorCodeOf(error) ?? 'InternalError';
     return { code: errors[code].http ?? 500, error: code, body: { error: messageOf(error) } };

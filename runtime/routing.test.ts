@@ -2,7 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { publicKeyText, signRoutingTable } from '../operator/signing.ts';
+import { publicKeyText, signRoutingTable } from '../operator/drivers/routing/signing.ts';
 import { load, newKey, type Pod, Pods, put, samples } from '../test/support/routing.ts';
 import { call, fixture, iris, post, type Reply } from '../test/support/serve.ts';
 import { until } from '../test/support/wait.ts';
@@ -409,7 +409,7 @@ describe('the table', () => {
       expect([status, error]).toEqual([409, 'RoutingTableOutdated']);
       expect(json.error).toContain(`is not newer than ${second.generation}`);
     }
-    expect(await running(stable)).toEqual({ generation: second.generation });
+    expect(await running(stable)).toEqual({ generation: second.generation, ...share(100) });
     await isAnsweredBy(stable, 'v2');
   });
 
@@ -438,13 +438,20 @@ describe('the table', () => {
 
   test('signed with the current key or with the one before', async () => {
     const [current, previous] = [newKey(), generateKeyPairSync('ed25519').privateKey];
-    const publicKeys = [publicKeyText(current), publicKeyText(previous)];
-    const stable = await pods.start('v1', iris(1), { routing: { resource: 'default/m', publicKeys } });
+    const folder = pods.keys(current, previous);
+    const stable = await pods.start('v1', iris(1), { routing: { resource: 'default/m', folder } });
     for (const key of [previous, current]) {
       const table = pods.table(stable, []);
-      expect((await put(stable, signRoutingTable(table, key))).json).toEqual({ generation: table.generation });
+      expect((await put(stable, signRoutingTable(table, key))).json).toEqual({
+        generation: table.generation,
+      });
     }
-    expect((await put(stable, signRoutingTable(pods.table(stable, []), newKey()))).status).toBe(403);
+    // A key that is made known later counts from then on.
+    const next = newKey();
+    const table = pods.table(stable, []);
+    expect((await put(stable, signRoutingTable(table, next))).status).toBe(403);
+    writeFileSync(join(folder, 'keys.json'), JSON.stringify([next, current].map(publicKeyText)));
+    expect((await put(stable, signRoutingTable(table, next))).status).toBe(200);
   });
 
   test('a process without a public key takes none, and says no generation', async () => {
@@ -457,10 +464,9 @@ describe('the table', () => {
   test('is read from the file at the start, and kept when nobody tells another', async () => {
     const candidate = await pods.start('v2', iris(2));
     const table = pods.table({ ...candidate, version: 'v1' }, [candidate], share(100));
-    const path = pods.write(table);
-    const routing = { resource: 'default/m', publicKeys: [publicKeyText(pods.key)], path };
+    const routing = { resource: 'default/m', folder: pods.write(table) };
     const stable = await pods.start('v1', iris(1), { routing });
-    expect(await running(stable)).toEqual({ generation: table.generation });
+    expect(await running(stable)).toEqual({ generation: table.generation, ...share(100) });
     await isAnsweredBy(stable, 'v2');
   });
 
@@ -469,12 +475,12 @@ describe('the table', () => {
     ['is broken', '{'],
     ['is signed by somebody else', 'foreign'],
   ])('of a file that %s: the process answers everything itself', async (_name, content) => {
-    const path = join(pods.folder(), 'routing.json');
+    const folder = pods.keys(pods.key);
+    const path = join(folder, 'table.json');
     const table = pods.table({ version: 'v1' } as Pod, [], { ...share(100), addresses: { v2: ['tcp://x:1'] } });
     if (content === 'foreign') writeFileSync(path, JSON.stringify(signRoutingTable(table, newKey())));
     else if (content !== undefined) writeFileSync(path, content);
-    const routing = { resource: 'default/m', publicKeys: [publicKeyText(pods.key)], path };
-    const stable = await pods.start('v1', iris(1), { routing });
+    const stable = await pods.start('v1', iris(1), { routing: { resource: 'default/m', folder } });
     expect(await running(stable)).toEqual({});
     expect(tally([await infer(stable, flower)])).toEqual({ v1: 1 });
     const said = stable.log.filter(({ level }) => level === 50).map(({ msg }) => String(msg));

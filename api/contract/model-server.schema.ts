@@ -39,10 +39,11 @@ export const modelServerConfig = z.strictObject({
     .strictObject({
       /** `namespace/name` of the ModelDeployment. */
       resource: z.string(),
-      /** SPKI form, base64: of the key that signs routing tables, and of the one before it. */
-      publicKeys: z.array(z.string()).min(1).max(2),
-      /** A signed routing table, read once, at the start. No file: none yet. */
-      path: z.string().optional(),
+      /**
+       * A folder: `keys.json` is a list of the public keys that may sign routing tables (SPKI form, base64), read again when
+       * another one has signed; `table.json` the signed table to begin with. No file: none yet.
+       */
+      folder: z.string(),
     })
     .optional(),
 });

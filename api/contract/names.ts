@@ -6,7 +6,7 @@ export const group = 'levada.dev';
 export const apiVersion = `${group}/v1alpha1`;
 
 /** Ports inside a pod. `levada up` gives each Service a loopback port of its own instead. */
-export const containerPorts = { serving: 8080, admin: 9090 } as const;
+export const containerPorts = { serving: 8080, internal: 8082, admin: 9090 } as const;
 
 /** Service that callers use: the serving version's pods. */
 export const modelService = (model: string): string => model;
@@ -28,6 +28,12 @@ export const rolloutCommand = `${group}/rollout-command`;
 
 /** ConfigMap that holds what was applied last of a pipeline. */
 export const planName = (pipeline: string): string => `${pipeline}-plan`;
+
+/** On a ModelDeployment: `<verb>/<status.rollout.id>`, what a person wants of its rollout. */
+export const rolloutCommand = `${group}/rollout-command`;
+
+/** ConfigMap with the routing table of a model. */
+export const routingName = (model: string): string => `${model}-routing`;
 
 /** Names become Services, which are DNS-1035 labels of at most 63 characters: `<model>-<version>`, `<pipeline>-<part>`. */
 export const limits = { resourceName: 40, versionName: 20, partName: 20 } as const;

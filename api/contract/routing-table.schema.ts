@@ -24,8 +24,11 @@ export const routingTable = z
       )
       .optional(),
     sticky: z.strictObject({ header: headerName }).optional(),
+    rollout: z.string().optional(),
+    judges: z.array(z.string()).min(1).optional(),
     shadow: z.strictObject({ version, percent: weight }).optional(),
-    addresses: z.record(version, z.array(address).min(1)),
+    compare: z.strictObject({ outputs: z.array(z.string()).min(1), percent: weight }).optional(),
+    addresses: z.record(version, z.array(address)),
     salt: z.string(),
   })
   .superRefine(({ stable, candidate, split, match = [], shadow, addresses }, context) => {
@@ -41,6 +44,6 @@ export const routingTable = z
     }
     const named = [candidate, shadow, ...(split ?? []), ...match].flatMap((part) => part?.version ?? []);
     for (const name of new Set(named)) {
-      if (name !== stable.version && !Object.hasOwn(addresses, name)) refuse('addresses', `${name} has none`);
+      if (name !== stable.version && !Object.hasOwn(addresses, name)) refuse('addresses', `${name} is missing`);
     }
   });

@@ -18,8 +18,14 @@ export interface RoutingTable {
   readonly match?: readonly MatchRule[];
   /** Requests with the same value in this header go to the same version. */
   readonly sticky?: { readonly header: string };
+  /** Which rollout this is a step of: with another one, keys are trials anew. */
+  readonly rollout?: string;
+  /** Host names of the pods that count keys as trials, each its part, so that no key counts in two. Absent: this one counts all. */
+  readonly judges?: readonly string[];
   /** Gets a copy of `percent` of the requests after they were answered. Nobody sees what it makes of them. */
   readonly shadow?: { readonly version: string; readonly percent: number };
+  /** The stable version also scores `percent` of the requests that the candidate has answered, and compares these outputs. */
+  readonly compare?: { readonly outputs: readonly string[]; readonly percent: number };
   /** `tcp://HOST:PORT` of internal ports, for each version that is named above but the stable one. */
   readonly addresses: Readonly<Record<string, readonly string[]>>;
   /** The versions that share the traffic. Another pair draws its sticky keys anew. */
@@ -51,7 +57,37 @@ export interface SignedRoutingTable {
 export interface RoutingStatus {
   /** Absent: it has none yet, and answers everything itself. */
   readonly generation?: number;
+  /** That of the table. */
+  readonly candidate?: VersionWeight;
 }
+
+/** Files of the folder that a pod's configuration names: {@link SignedRoutingTable}, and the keys that may have signed it. */
+export const routingFiles = { table: 'table.json', keys: 'keys.json' } as const;
+
+/** The answer to GET /routing: what became of the requests of a stable pod, since its process began. */
+export interface RoutingReport extends RoutingStatus {
+  /** Of this process alone: with another one counts begin at 0. */
+  readonly process: string;
+  readonly counts: readonly RoutingCount[];
+}
+
+/** Requests that one version was to answer, decided in one way. */
+export interface RoutingCount {
+  readonly version: string;
+  readonly by: 'match' | 'sticky' | 'weight' | 'shadow';
+  readonly requests: number;
+  /** Those of them that it has not answered: whose fault it was, and why. */
+  readonly failures: ReadonlyArray<{ readonly blame: string; readonly reason: string; readonly count: number }>;
+  /** Decided by their key: how many different ones, and how many of them failed at first by the version's fault. */
+  readonly keys?: { readonly n: number; readonly failures: number };
+  /** How many were served within {@link latencyBoundsMs}, each bound's own alone; the last entry is those above all. */
+  readonly latency: readonly number[];
+  /** By output: those that the stable version has scored as well, and those of them whose outputs differ. */
+  readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
+}
+
+/** Upper bounds of {@link RoutingCount.latency}: 0.25 ms, each 2^(1/4) times the one before, to 65.5 s. */
+export const latencyBoundsMs: readonly number[] = Array.from({ length: 73 }, (_, i) => 0.25 * 2 ** (i / 4));
 
 /** Carries the sticky key of a caller that has no request of a user in hand, such as a pipeline's step. Before `sticky.header`. */
 export const stickyKeyHeader = 'x-levada-key';

@@ -120,7 +120,11 @@ export class UpRun {
     this.#loaded = loaded;
     this.#ports = { ...before.ports };
     const now = () => new Date();
-    this.#store = new FileStore(now, (key) => void this.#statusWritten(key));
+    this.#store = new FileStore(
+      now,
+      (key) => void this.#statusWritten(key),
+      ({ metadata }, { reason, message }) => this.#reporter.line(`${metadata.name}: ${reason}: ${message}`),
+    );
     this.#reporter = createReporter(options.stdout, () => this.#store.list(), now);
     const fetched = new FetchedModels({
       folder: modelsFolder,

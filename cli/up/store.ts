@@ -3,6 +3,7 @@ import { LevadaError, type Problem } from '../../api/errors.ts';
 import { show } from '../../api/rules.ts';
 import { changedVersions } from '../../api/v1alpha1/model-deployment.ts';
 import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
+import type { Told } from '../../operator/engine/events.ts';
 import { type Neighbours, neighboursIn } from '../../operator/plan/neighbours.ts';
 import type { Store, Stored } from '../../operator/reconcile.ts';
 
@@ -12,11 +13,17 @@ export class FileStore implements Store {
   /** Commands of people, by key. They are in no file, so an edit of one leaves them, unless it has a new one itself. */
   readonly #commands = new Map<string, { readonly text: string; readonly inFile: string | undefined }>();
   readonly #statusWritten: (key: string, status: ResourceStatus) => void;
+  readonly #told: (resource: Resource, event: Told) => void;
   readonly #now: () => Date;
 
-  constructor(now: () => Date, statusWritten: (key: string, status: ResourceStatus) => void) {
+  constructor(
+    now: () => Date,
+    statusWritten: (key: string, status: ResourceStatus) => void,
+    told: (resource: Resource, event: Told) => void,
+  ) {
     this.#now = now;
     this.#statusWritten = statusWritten;
+    this.#told = told;
   }
 
   /** What the API server's transition rules would refuse in `next`. */
@@ -111,6 +118,10 @@ export class FileStore implements Store {
 
   async neighbours({ metadata }: Resource): Promise<Neighbours> {
     return neighboursIn(metadata.namespace ?? 'default', [...this.#resources.values()]);
+  }
+
+  async tell(resource: Resource, events: readonly Told[]): Promise<void> {
+    for (const event of events) this.#told(resource, event);
   }
 
   async writeStatus(of: Resource, status: ResourceStatus): Promise<void> {

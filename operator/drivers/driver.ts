@@ -1,4 +1,5 @@
 import type { Problem } from '../../api/errors.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
 import type { Observed, UnitPlan } from '../plan/units.ts';
 
 /** Where units run: processes here, a cluster, or nothing but memory. One conformance suite holds all of them to this. */
@@ -6,9 +7,10 @@ export interface Driver {
   /**
    * What is there for one owner, by its key (`namespace/name`).
    *
+   * @param resource as it is stored: what was counted already is in its status
    * @throws LevadaError of outcome `retry` when it cannot be found out now
    */
-  observe(owner: string): Promise<Observed>;
+  observe(owner: string, resource?: Resource): Promise<Observed>;
   /**
    * What is wrong with `plan`, where only the place where units run can tell: then none of it is applied. It changes nothing.
    *

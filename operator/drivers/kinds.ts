@@ -6,7 +6,7 @@ export function driverByKind(drivers: Readonly<Record<ResourceKind, Driver>>): D
   const all = Object.values(drivers);
   const of = (owner: string): Driver => drivers[owner.split('/', 1)[0] as ResourceKind];
   return {
-    observe: (owner) => of(owner).observe(owner),
+    observe: (owner, resource) => of(owner).observe(owner, resource),
     check: async (owner, plan) => (await of(owner).check?.(owner, plan)) ?? [],
     apply: (owner, plan) => of(owner).apply(owner, plan),
     watch(changed) {

@@ -10,10 +10,10 @@ function setUp(options: Partial<QueueOptions> = {}) {
   const open = new Map<string, { resolve: () => void; reject: (error: Error) => void }>();
   const failures: Array<[string, string, number]> = [];
   const work = (key: string) =>
-    new Promise<void>((resolve, reject) => {
+    new Promise<undefined>((resolve, reject) => {
       expect(open.has(key), `two workers of ${key}`).toBe(false);
       started.push(key);
-      open.set(key, { resolve, reject });
+      open.set(key, { resolve: () => resolve(undefined), reject });
     });
   const queue = new KeyedQueue(work, {
     firstMs: 100,

@@ -1,5 +1,9 @@
-/** What happens to one key. Throwing means: again, with backoff. */
-export type Work = (key: string) => Promise<void>;
+/**
+ * What happens to one key. Throwing means: again, with backoff.
+ *
+ * @returns milliseconds after which it is to be worked on again, if nothing comes before; nothing: not by itself
+ */
+export type Work = (key: string) => Promise<number | undefined>;
 
 export interface QueueOptions {
   /** Backoff of a key: first and longest wait, milliseconds; doubles each time. */
@@ -21,6 +25,9 @@ export interface QueueObserver {
   /** It is tried again later. */
   retried(): void;
 }
+
+/** A longer timer would go off at once. */
+const longestTimerMs = 2 ** 31 - 1;
 
 /** Something has changed, or it is only time to look again: the latter waits for the former. */
 export type Urgency = 'edit' | 'resync';
@@ -97,8 +104,9 @@ export class KeyedQueue {
 
   async #run(key: string, entry: { readonly again: Urgency | undefined; readonly since: number }): Promise<void> {
     let failure: unknown;
+    let again: number | undefined;
     try {
-      await this.#work(key);
+      again = await this.#work(key);
       this.#failures.delete(key);
     } catch (error) {
       failure = error ?? new Error('nothing was said');
@@ -106,6 +114,7 @@ export class KeyedQueue {
     this.#options.observer?.ended(performance.now() - entry.since, failure);
     this.#running.delete(key);
     if (failure !== undefined) this.#retry(key, failure);
+    else if (again !== undefined) this.#addAfter(key, again);
     if (entry.again) this.add(key, entry.again);
     this.#next();
   }
@@ -117,10 +126,15 @@ export class KeyedQueue {
     this.#options.failed(key, error, wait);
     if (this.#closed) return;
     this.#options.observer?.retried();
+    this.#addAfter(key, wait);
+  }
+
+  #addAfter(key: string, ms: number): void {
+    if (this.#closed) return;
     this.#forget(key);
     this.#timers.set(
       key,
-      setTimeout(() => this.add(key), wait),
+      setTimeout(() => this.add(key), Math.min(Math.max(0, ms), longestTimerMs)),
     );
   }
 

@@ -1,8 +1,9 @@
 import { type ModelServerConfig, modelServerConfig } from '../../api/contract/model-server.schema.ts';
-import { containerPorts } from '../../api/contract/names.ts';
+import { containerPorts, routingName } from '../../api/contract/names.ts';
+import { routingFiles, type SignedRoutingTable } from '../../api/contract/routing-table.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
-import { unitLabels } from './labels.ts';
+import { frontLabels, unitLabels } from './labels.ts';
 import { type KubernetesObject, metadataOf } from './metadata.ts';
 
 /** Key of the ConfigMap, and name of the file in the container. */
@@ -27,6 +28,17 @@ export function configMapOf(owner: ModelDeployment, unit: ModelVersionUnit): Kub
     data: { [configFile]: content },
   };
 }
+
+/** The routing table of a model and the keys that may sign one: under a fixed name, since pods that run read it again. */
+export const routingConfigMapOf = (
+  owner: ModelDeployment,
+  { signed, keys }: { readonly signed: SignedRoutingTable; readonly keys: readonly string[] },
+): KubernetesObject => ({
+  apiVersion: 'v1',
+  kind: 'ConfigMap',
+  metadata: metadataOf(owner, routingName(owner.metadata.name), frontLabels(owner.metadata.name)),
+  data: { [routingFiles.keys]: JSON.stringify(keys), [routingFiles.table]: JSON.stringify(signed) },
+});
 
 /** Parsing gives the keys one order, whatever order the plan built them in. */
 function configText(unit: ModelVersionUnit): string {

@@ -31,6 +31,7 @@ const unit = (version = 'v1', change: Partial<ModelVersionUnit> = {}): ModelVers
     model: 'iris',
     version,
     path: '/models/iris/1',
+    routing: { resource: 'default/iris', folder: '/etc/levada-routing' },
     batching: { maxBatchSize: 64, maxDelayMs: 0 },
   },
   ...change,
@@ -258,7 +259,7 @@ describe('whatever the plan,', () => {
         const configMap = ofKind(objects, 'ConfigMap').find((object) => object.metadata.name === config.configMap.name);
         expect(configMap?.metadata.name.startsWith(`${metadata.name}-`)).toBe(true);
         const parsed = modelServerConfig.parse(JSON.parse(configMap?.data?.['unit.json'] ?? ''));
-        expect(parsed.listen).toEqual({ host: '0.0.0.0', serving: 8080, admin: 9090 });
+        expect(parsed.listen).toEqual({ host: '0.0.0.0', serving: 8080, internal: 8082, admin: 9090 });
         expect(versionName(parsed.model, parsed.version)).toBe(metadata.name);
       }
     }));

@@ -1,10 +1,12 @@
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
 import type { Mounted } from '../../api/contract/model-uri.ts';
 import type { BrokerState, Failure, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
+import type { RoutingTable, VersionWeight } from '../../api/contract/routing-table.ts';
 import type { Expose } from '../../api/v1alpha1/expose.ts';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import type { PodTemplate } from '../../api/v1alpha1/pod-template.ts';
 import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
+import type { RolloutEvent, Traffic } from './rollout/types.ts';
 
 /** Where it is to run: what one has the other may lack. */
 export type Place = 'Laptop' | 'Cluster';
@@ -43,10 +45,15 @@ export interface Front {
   readonly expose?: Expose;
 }
 
+/** Which version answers which request: the routing table, but for what a driver knows (addresses, generation, signature). */
+export type RoutingPlan = Omit<RoutingTable, 'resource' | 'generation' | 'addresses' | 'judges'>;
+
 export interface UnitPlan {
   /** In a fixed order: the one that serves, then the one that is to. */
   readonly units: readonly Unit[];
   readonly fronts: readonly Front[];
+  /** Absent: there is nothing to share out, and there never was. */
+  readonly routing?: RoutingPlan;
   readonly pipeline?: PipelinePlan;
   /** The resource is being deleted, and nothing of it is left to do: it may go. */
   readonly release?: Release;
@@ -88,7 +95,16 @@ export interface Observed {
   readonly units: Readonly<Record<string, ObservedUnit>>;
   /** By service name. */
   readonly fronts: Readonly<Record<string, ObservedFront>>;
+  /** Once a routing table was made. */
+  readonly routing?: ObservedRouting;
   readonly pipeline?: ObservedPipeline;
+}
+
+export interface ObservedRouting {
+  /** What each ready process of the version that serves has acknowledged: the candidate of its table; `undefined`: none. */
+  readonly acknowledged: ReadonlyArray<VersionWeight | undefined>;
+  /** What was counted since `status.rollout.countedUntil`, once that is `interval` ago. */
+  readonly traffic?: Traffic;
 }
 
 export const nothingObserved: Observed = { units: {}, fronts: {} };
@@ -122,4 +138,8 @@ export interface ObservedFront {
 
 export interface PlanResult<S extends ResourceStatus = ResourceStatus> extends UnitPlan {
   readonly status: S;
+  /** To be said once the status is written. */
+  readonly events?: readonly RolloutEvent[];
+  /** RFC 3339: when to plan again, if nothing changes before. */
+  readonly lookAgainAt?: string;
 }

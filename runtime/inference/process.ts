@@ -1,4 +1,5 @@
 /** A process that serves one version of one model, from its start to its end. */
+import { hostname } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
 import pino, { type Logger } from 'pino';
 import type {
@@ -50,11 +51,18 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
       process.kill(process.pid, 'SIGKILL');
     },
     timeouts: { loadMs, runMs },
-    ...(routing && { router: ({ registry }) => new Router({ version, counters: new RoutingCounters(registry) }) }),
+    ...(routing && {
+      router: ({ registry }) => new Router({ version, name: hostname(), counters: new RoutingCounters(registry) }),
+    }),
   });
-  const tables = routing && new RoutingTables(routing, (table) => service.router?.apply(table));
-  await tables?.boot(log);
   const server = new ModelServer(service, log, times);
+  const tables =
+    routing &&
+    new RoutingTables(routing, (table) => {
+      service.router?.apply(table);
+      server.follow(table.stable.version === version);
+    });
+  await tables?.boot(log);
   if (process.send) {
     // On a cluster the kubelet finds out, with /livez.
     watchEventLoop(runMs);
@@ -77,6 +85,7 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
       ...(tables && { routing: tables.status }),
     }),
     tables,
+    routing: tables && (() => (service.router as Router).counters.report(tables.status)),
   });
   tell({ type: 'admin', port: admin });
   await pause(times.loadAfterMs);
@@ -99,6 +108,7 @@ class ModelServer {
   /** Listens where the configuration says so. */
   readonly internal: InternalPort;
   draining = false;
+  #wasStable = false;
   readonly #service: ModelService;
   readonly #log: Logger;
   readonly #drainMs: number;
@@ -117,6 +127,14 @@ class ModelServer {
     process.on('disconnect', () => void this.drain('levada up has ended'));
     // Ctrl-C reaches the whole process group; `levada up` says what is to happen.
     process.on('SIGINT', () => {});
+  }
+
+  /** The Service leads here, or does not any more: then who is connected is to come to where it leads. */
+  follow(isStable: boolean): void {
+    if (this.draining) return;
+    if (isStable) this.port.serve();
+    else if (this.#wasStable) this.port.retire();
+    this.#wasStable = isStable;
   }
 
   /** @param lingerMs how long requests are still taken, where some are sent here */

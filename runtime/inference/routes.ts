@@ -98,7 +98,9 @@ function router(service: ModelService): (method: string, url: string) => Route {
       if (wanted !== undefined && wanted !== version) {
         throw new LevadaError('UnknownVersion', { found: show(wanted), model, allowed: version });
       }
-      route = ofModel[(match[3] ?? '') as keyof typeof ofModel];
+      // Who names a version gets that one.
+      const key = wanted !== undefined && match[3] === '/infer' ? '/infer here' : (match[3] ?? '');
+      route = ofModel[key as keyof typeof ofModel];
     }
     if (route.method !== method && !(route.method === 'GET' && method === 'HEAD')) {
       throw new MethodError(show(method), route.method === 'GET' ? 'GET, HEAD' : route.method);
@@ -133,7 +135,7 @@ function fixedRoutes(service: ModelService): Map<string, Route> {
   ]);
 }
 
-function modelRoutes(service: ModelService): Record<'' | '/ready' | '/infer', Route> {
+function modelRoutes(service: ModelService): Record<'' | '/ready' | '/infer' | '/infer here', Route> {
   const { model } = service.config;
   return {
     '': { method: 'GET', protocol: 'oip', reply: () => ({ status: 200, body: service.metadata() }) },
@@ -146,6 +148,11 @@ function modelRoutes(service: ModelService): Record<'' | '/ready' | '/infer', Ro
       },
     },
     '/infer': { method: 'POST', protocol: 'oip', submit: (...args) => service.infer(...args) },
+    '/infer here': {
+      method: 'POST',
+      protocol: 'oip',
+      submit: (body, timeoutMs, answer) => service.infer(body, timeoutMs, answer, undefined),
+    },
   };
 }
 

@@ -8,9 +8,16 @@ export interface HttpTimeouts {
   readonly headersMs: number;
   readonly requestMs: number;
   readonly keepAliveMs: number;
+  /** A connection ends with the first answer after about this time: callers come to pods that are new meanwhile. */
+  readonly ageMs: number;
 }
 
-export const defaultTimeouts: HttpTimeouts = { headersMs: 10_000, requestMs: 30_000, keepAliveMs: 5_000 };
+export const defaultTimeouts: HttpTimeouts = {
+  headersMs: 10_000,
+  requestMs: 30_000,
+  keepAliveMs: 5_000,
+  ageMs: 300_000,
+};
 
 /** A listening socket that was made elsewhere: `levada up` makes them and hands them over. */
 export type SocketHandle = object;
@@ -23,7 +30,7 @@ export class ServingPort {
   /** Servers that accept no more; each connection of theirs ends with its next answer. */
   readonly #closing = new Set<Server>();
   readonly #ends: Promise<void>[] = [];
-  #draining = false;
+  #retired = false;
 
   constructor(service: ModelService, timeouts: HttpTimeouts) {
     this.#service = service;
@@ -32,7 +39,7 @@ export class ServingPort {
 
   /** Resolves with the port, once connections are accepted. @throws the error of `listen` */
   listen(name: string, target: ListenOptions | SocketHandle): Promise<number> {
-    const { headersMs, requestMs, keepAliveMs } = this.#timeouts;
+    const { headersMs, requestMs, keepAliveMs, ageMs } = this.#timeouts;
     // Slow clients are found by a sweep, whose period bounds how late they are found.
     const connectionsCheckingInterval = Math.min(1_000, headersMs);
     const server: Server = createServer({
@@ -41,7 +48,11 @@ export class ServingPort {
       keepAliveTimeout: keepAliveMs,
       connectionsCheckingInterval,
     });
-    const closing = (_req: IncomingMessage) => this.#draining || this.#closing.has(server);
+    const endsAt = new WeakMap<Socket, number>();
+    // Not all at once: those that come together, after a restart, would leave together.
+    server.on('connection', (socket) => endsAt.set(socket, performance.now() + ageMs * (0.9 + 0.2 * Math.random())));
+    const isOld = (socket: Socket) => performance.now() > (endsAt.get(socket) ?? 0);
+    const closing = ({ socket }: IncomingMessage) => this.#retired || this.#closing.has(server) || isOld(socket);
     server.on('request', requestHandler(this.#service, closing));
     server.on('clientError', answerClientError);
     this.#servers.set(name, server);
@@ -73,7 +84,12 @@ export class ServingPort {
 
   /** Each connection ends with its next answer, so that callers come to another process; new ones are accepted still. */
   retire(): void {
-    this.#draining = true;
+    this.#retired = true;
+  }
+
+  /** Connections go on again, after {@link retire}. */
+  serve(): void {
+    this.#retired = false;
   }
 
   /** Accepts nothing more, answers what has come, and resolves when all connections are closed. */

@@ -130,13 +130,13 @@ export class ModelService {
     });
   }
 
-  /** POST /v2/models/NAME/infer; as {@link predict}. */
-  infer(body: Buffer, timeoutMs: number, answer: Answer, headers: Headers): () => void {
+  /** POST /v2/models/NAME/infer; as {@link predict}. @param headers absent: this version answers, whatever the table says */
+  infer(body: Buffer, timeoutMs: number, answer: Answer, headers: Headers | undefined): () => void {
     const { model, serialize, serializeAs } = this.#ready();
     const request = parseInfer(bodyText(body), model);
     const { inputs, rows } = request;
     const deadline = performance.now() + timeoutMs;
-    if (this.router?.isActive) {
+    if (headers && this.router?.isActive) {
       const write: Work['write'] = (outputs, row, version) =>
         (version === this.config.version ? serialize : serializeAs(version))(request, outputs, row);
       return this.router.submit({ inputs, rows, deadline, headers, write }, answer);

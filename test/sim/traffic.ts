@@ -62,7 +62,6 @@ export function drawTraffic(random: Random, candidate: Candidate, weight: number
   const unseen = random.binomial(ok - compared, candidate.flips);
   const end = Number.MAX_VALUE;
   const counted = {
-    trials: 'Requests',
     requests: n,
     answers: [
       { candidate: 'Ok', count: ok },

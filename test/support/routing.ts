@@ -4,9 +4,9 @@ import { Agent, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
-import type { RoutingTable } from '../../api/contract/routing-table.ts';
+import { type RoutingTable, routingFiles } from '../../api/contract/routing-table.ts';
 import { freePort } from '../../operator/drivers/local/ports.ts';
-import { publicKeyText, signRoutingTable } from '../../operator/signing.ts';
+import { publicKeyText, signRoutingTable } from '../../operator/drivers/routing/signing.ts';
 import { call, type Reply, type ServerProcess, serverConfig, startProcess } from './serve.ts';
 import { until } from './wait.ts';
 
@@ -36,13 +36,20 @@ export class Pods {
     { isReady = true, args = [] as string[] } = {},
   ): Promise<Pod> {
     const ports = { serving: await freePort(), admin: await freePort(), internal: await freePort() };
-    const routing = { resource: 'default/m', publicKeys: [publicKeyText(this.#key)] };
+    const routing = { resource: 'default/m', folder: this.keys(this.#key) };
     const process = await startProcess(serverConfig(path, { version, routing, ...overrides }), ports, args);
     const url = `http://127.0.0.1:${ports.serving}`;
     const pod: Pod = { ...process, version, url, address: `tcp://127.0.0.1:${ports.internal}` };
     this.#running.push(pod);
     if (isReady) await untilReady(pod);
     return pod;
+  }
+
+  /** A folder with the public halves of keys. */
+  keys(...keys: KeyObject[]): string {
+    const folder = this.folder();
+    writeFileSync(join(folder, routingFiles.keys), JSON.stringify(keys.map(publicKeyText)));
+    return folder;
   }
 
   /** A folder that is removed at the end. */
@@ -73,11 +80,11 @@ export class Pods {
     if (status !== 200 || json.generation !== table.generation) throw new Error(`${status} ${text}`);
   }
 
-  /** Writes a signed table to a file. @returns its path */
+  /** Writes a signed table for boot. @returns its folder */
   write(table: RoutingTable): string {
-    const path = join(this.folder(), 'routing.json');
-    writeFileSync(path, JSON.stringify(signRoutingTable(table, this.#key)));
-    return path;
+    const folder = this.keys(this.#key);
+    writeFileSync(join(folder, routingFiles.table), JSON.stringify(signRoutingTable(table, this.#key)));
+    return folder;
   }
 
   get key(): KeyObject {

@@ -18,6 +18,7 @@ import { driverConformance, modelUnit, serving } from '../conformance.ts';
 import type { Driver } from '../driver.ts';
 import { Children } from './children.ts';
 import { Copy } from './copies.ts';
+import { newSigningKey, signerOf } from '../routing/signing.ts';
 import { ModelDriver } from './model-driver.ts';
 import { childTypes, type LivePod, modelDeployments, ours, pods } from './types.ts';
 
@@ -68,6 +69,7 @@ onCluster(() => {
       );
     await until('it is gone', isGone); // the garbage collector removes what it owned first
   }
+  const signer = signerOf(newSigningKey());
   async function startDriver(image = 'levada:test'): Promise<Driver> {
     const places = { backoff: { firstMs: 20, maxMs: 200 }, failed: () => {} };
     const owners = new Copy<ModelDeployment & StoredObject>(client, modelDeployments, places);
@@ -77,6 +79,8 @@ onCluster(() => {
       ...{ client, owners, children, pods: podCopy, image },
       keyOf: (namespace, name) => `${namespace}/${name}`,
       pauses: { openMs: 100, endMs: 500 },
+      signer: async () => signer,
+      log: () => {},
     });
     const copies = [owners, ...children.copies, podCopy];
     await Promise.all(copies.map((copy) => copy.start()));

@@ -1,6 +1,7 @@
 import type { Problem } from '../../../api/errors.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
+import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import type { StoredObject } from '../../engine/objects.ts';
 import type { Observed, UnitPlan } from '../../plan/units.ts';
@@ -14,7 +15,7 @@ import { eventPipelines, type LivePod, modelDeployments, ours, pods } from './ty
 
 export interface KubernetesOptions
   extends WatchedPlaces,
-    Pick<ModelDriverOptions, 'image' | 'pauses'>,
+    Pick<ModelDriverOptions, 'image' | 'pauses' | 'signer'>,
     Pick<PipelineDriverOptions, 'broker' | 'lookMs' | 'tell' | 'log'> {}
 
 /** Runs what both kinds come to on a cluster, with one copy of what there is for both. */
@@ -27,13 +28,13 @@ export class KubernetesDriver implements Driver {
   constructor(client: KubeClient, options: KubernetesOptions) {
     const children = new Children(client, options);
     const podCopy = new Copy<LivePod>(client, pods, options, ours);
-    const { image, pauses, broker, lookMs, tell, log } = options;
+    const { image, pauses, broker, lookMs, tell, log, signer } = options;
     const shared = { client, children, pods: podCopy, image, ...(pauses && { pauses }) };
     this.models = new Copy<ModelDeployment & StoredObject>(client, modelDeployments, options);
     this.pipelines = new Copy<EventPipeline & StoredObject>(client, eventPipelines, options);
     this.#copies = [this.models, this.pipelines, ...children.copies, podCopy];
     this.#driver = driverByKind({
-      ModelDeployment: new ModelDriver({ ...shared, owners: this.models }),
+      ModelDeployment: new ModelDriver({ ...shared, owners: this.models, signer, log }),
       EventPipeline: new PipelineDriver({
         ...shared,
         owners: this.pipelines,
@@ -55,8 +56,8 @@ export class KubernetesDriver implements Driver {
     return this.#copies.every((copy) => copy.isConnected);
   }
 
-  observe(owner: string): Promise<Observed> {
-    return this.#driver.observe(owner);
+  observe(owner: string, resource?: Resource): Promise<Observed> {
+    return this.#driver.observe(owner, resource);
   }
 
   async check(owner: string, plan: UnitPlan): Promise<readonly Problem[]> {

@@ -1,19 +1,26 @@
 import type { ModelServerStatus } from '../../../api/contract/model-server.ts';
+import { modelService, namespacedName } from '../../../api/contract/names.ts';
+import type { RoutingStatus } from '../../../api/contract/routing-table.ts';
 import type { Problem } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
+import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import type { StoredObject } from '../../engine/objects.ts';
+import { routingConfigMapOf } from '../../objects/configmap.ts';
 import { modelLabel } from '../../objects/labels.ts';
 import type { KubernetesObject } from '../../objects/metadata.ts';
 import { renderObjects } from '../../objects/render.ts';
 import type { Observed, Unit, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
+import { routingStatus } from '../routing/report.ts';
+import type { Signer } from '../routing/signing.ts';
 import { type Answers, failureIn, type Pauses } from './asked.ts';
 import { type Children, fieldManager, noted, placeOf } from './children.ts';
 import type { Copy } from './copies.ts';
-import { observedOf } from './observe.ts';
+import { observedOf, routingTableOf } from './observe.ts';
 import { OwnedPods } from './pods.ts';
 import { refusedPods } from './refused.ts';
+import { type ClusterPeer, ClusterRouting, peerOf } from './routing.ts';
 import { type LiveConfigMap, type LiveDeployment, type LivePod, type LiveService, unitAnnotation } from './types.ts';
 
 export interface ModelDriverOptions {
@@ -26,6 +33,9 @@ export interface ModelDriverOptions {
   /** The name by which owners are known. Default: `ModelDeployment/namespace/name`. */
   readonly keyOf?: (namespace: string, name: string) => string;
   readonly pauses?: Pauses;
+  /** Of routing tables. */
+  readonly signer: () => Promise<Signer>;
+  readonly log: (text: string) => void;
 }
 
 type OwnerObject = ModelDeployment & StoredObject;
@@ -33,7 +43,8 @@ type OwnerObject = ModelDeployment & StoredObject;
 /** Runs units as Deployments. What it has applied is the API server's; it remembers nothing itself. */
 export class ModelDriver implements Driver {
   readonly #options: ModelDriverOptions;
-  readonly #pods: OwnedPods<ModelServerStatus>;
+  readonly #pods: OwnedPods<ModelPodStatus>;
+  readonly #routing: ClusterRouting;
   #changed: (owner: string) => void = () => {};
 
   constructor(options: ModelDriverOptions) {
@@ -44,24 +55,40 @@ export class ModelDriver implements Driver {
       ...(options.pauses && { pauses: options.pauses }),
       changed: (namespace, name) => this.#tell(namespace, name),
     });
+    this.#routing = new ClusterRouting({
+      signer: options.signer,
+      log: options.log,
+      changed: (namespace, name) => this.#tell(namespace, name),
+      refresh: (namespace, name) => this.#pods.refresh(namespace, name),
+    });
     options.children.onChange((kind, namespace, name) => {
       if (kind === 'ModelDeployment') this.#tell(namespace, name);
     });
   }
 
-  async observe(owner: string): Promise<Observed> {
+  async observe(owner: string, stored?: Resource): Promise<Observed> {
     const { owners, children } = this.#options;
     const { namespace, name } = placeOf(owner);
     const resource = owners.get(namespace, name);
     if (!resource) return { units: {}, fronts: {} };
-    return observedOf({
+    const configMaps = children.of<LiveConfigMap>(resource, 'ConfigMap');
+    const observed = observedOf({
       namespace,
       deployments: children.of<LiveDeployment>(resource, 'Deployment'),
-      configMaps: children.of<LiveConfigMap>(resource, 'ConfigMap'),
+      configMaps,
       services: children.of<LiveService>(resource, 'Service'),
       pods: this.#pods.of(namespace, name),
       statusOf: (uid) => this.#pods.statusOf(uid),
     });
+    const serving = observed.units[observed.fronts[modelService(name)]?.target ?? '']?.unit.version;
+    const routing = await this.#routing.observe({
+      owner,
+      resource: stored ?? resource,
+      table: routingTableOf(configMaps, name)?.table,
+      peers: this.#peersOf(namespace, name),
+      serving,
+    });
+    return { ...observed, ...(routing && { routing }) };
   }
 
   /** Deployments with an overlay, which holds what nobody but the API server can judge: a dry run of each that is to change. */
@@ -86,7 +113,22 @@ export class ModelDriver implements Driver {
     const resource = owners.get(namespace, name);
     // What it owned goes with it: the garbage collector does that, also while the operator is away.
     if (!resource || resource.metadata.deletionTimestamp !== undefined) return false;
-    return await children.putAll(resource, this.#objectsOf(resource, plan));
+    const peers = this.#peersOf(namespace, name);
+    const before = routingTableOf(children.of<LiveConfigMap>(resource, 'ConfigMap'), name)?.table;
+    const routed =
+      plan.routing && (await this.#routing.sign(namespacedName(resource.metadata), plan.routing, peers, before));
+    const objects = this.#objectsOf(resource, plan);
+    const table = routed ? [routingConfigMapOf(resource, routed)] : [];
+    const hasChanged = await children.putAll(resource, [...table, ...objects]);
+    // Those that do not answer are told again later: nothing waits for it.
+    if (routed) void this.#routing.tell(owner, routed.signed, peers);
+    return hasChanged;
+  }
+
+  #peersOf(namespace: string, name: string): ClusterPeer[] {
+    return this.#pods
+      .of(namespace, name)
+      .flatMap((pod) => peerOf(pod, this.#pods.statusOf(pod.metadata.uid ?? '')) ?? []);
   }
 
   watch(changed: (owner: string) => void): void {
@@ -99,6 +141,7 @@ export class ModelDriver implements Driver {
 
   /** What runs on the cluster goes on. */
   async close(): Promise<void> {
+    this.#routing.close();
     this.#pods.close();
   }
 
@@ -123,17 +166,25 @@ function noteOf(unit: Unit | undefined): string {
   return JSON.stringify({ ...unit, config });
 }
 
-const answers: Answers<ModelServerStatus> = {
+/** What a pod says of itself, and of its routing table. */
+export type ModelPodStatus = ModelServerStatus & { readonly routing?: RoutingStatus };
+
+const answers: Answers<ModelPodStatus> = {
   read(value) {
-    const { state, sha256, failure } = value as Partial<Record<keyof ModelServerStatus, unknown>>;
+    const { state, sha256, failure, routing } = value as Partial<Record<keyof ModelPodStatus, unknown>>;
     if (state !== 'Loading' && state !== 'Loaded' && state !== 'Failed') throw new Error('not a status');
     const why = failureIn(failure);
     return {
       state,
       ...(typeof sha256 === 'string' && /^[0-9a-f]{64}$/.test(sha256) && { sha256 }),
       ...(why && { failure: why }),
+      routing: routingStatus.parse(routing ?? {}) as RoutingStatus,
     };
   },
-  isSame: (a, b) => a.state === b.state && a.sha256 === b.sha256 && a.failure?.message === b.failure?.message,
+  isSame: (a, b) =>
+    a.state === b.state &&
+    a.sha256 === b.sha256 &&
+    a.failure?.message === b.failure?.message &&
+    a.routing?.generation === b.routing?.generation,
   isOpen: ({ state }) => state === 'Loading',
 };

@@ -1,10 +1,12 @@
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
-import { modelService, versionName } from '../../../api/contract/names.ts';
+import { modelService, routingName, versionName } from '../../../api/contract/names.ts';
 import type { Failure } from '../../../api/contract/pipeline.ts';
+import { routingFiles, type SignedRoutingTable } from '../../../api/contract/routing-table.ts';
 import { errorMessage } from '../../../api/errors.ts';
 import { configFile } from '../../objects/configmap.ts';
 import { modelLabel, versionLabel } from '../../objects/labels.ts';
 import type { Observed, ObservedFront, ObservedUnit, Unit } from '../../plan/units.ts';
+import { readTable } from '../routing/table.ts';
 import { containerFailure, isGoing, podsRefused } from './failures.ts';
 import {
   type LiveConfigMap,
@@ -44,6 +46,10 @@ export function observedOf(found: Found): Observed {
   }
   return { units, fronts };
 }
+
+/** The routing table that was made last. */
+export const routingTableOf = (configMaps: readonly LiveConfigMap[], model: string): SignedRoutingTable | undefined =>
+  readTable(configMaps.find(({ metadata }) => metadata.name === routingName(model))?.data?.[routingFiles.table]);
 
 /** As it was applied last; `undefined` when somebody has removed the note of it: then it is applied anew. */
 function unitOf({ metadata, spec }: LiveDeployment, configMaps: readonly LiveConfigMap[]): Unit | undefined {

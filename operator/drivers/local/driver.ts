@@ -1,12 +1,14 @@
 import { isDeepStrictEqual } from 'node:util';
 import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
-import { nothing, type ObservedFront, type ObservedUnit, type Unit, type UnitPlan } from '../../plan/units.ts';
+import type { Resource } from '../../../api/v1alpha1/resource.ts';
+import { nothing, type Observed, type ObservedUnit, type Unit, type UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { digestNow, signature } from './artifacts.ts';
-import { Generation, type GenerationOptions } from './generation.ts';
+import { Generation, type GenerationOptions, type LocalPeer } from './generation.ts';
+import { LocalRouting } from './routing.ts';
 import { type BoundSocket, bindSocket } from './sockets.ts';
 
-export interface LocalOptions extends Omit<GenerationOptions, 'changed' | 'fetch'> {
+export interface LocalOptions extends Omit<GenerationOptions, 'changed' | 'fetch' | 'routingFolder'> {
   /** Fetches the model of a unit of an owner. @returns its path */
   readonly fetch: (owner: string, config: Unit['config'], signal: AbortSignal) => Promise<string>;
   /** Processes of a unit: its `replicas`, or one. */
@@ -46,12 +48,18 @@ export class LocalDriver implements Driver {
   readonly #options: LocalOptions;
   readonly #owners = new Map<string, OwnerState>();
   readonly #ending = new Set<Generation>();
+  readonly #routing: LocalRouting;
   readonly #poll: NodeJS.Timeout;
   #changed: (owner: string) => void = () => {};
   #polling = false;
 
   constructor(options: LocalOptions) {
     this.#options = options;
+    this.#routing = new LocalRouting({
+      stateDir: options.stateDir,
+      note: options.note,
+      changed: (owner) => this.#settle(owner),
+    });
     this.#poll = setInterval(() => void this.#lookAtFiles(), options.pollMs);
   }
 
@@ -59,16 +67,19 @@ export class LocalDriver implements Driver {
     this.#changed = changed;
   }
 
-  async observe(
-    owner: string,
-  ): Promise<{ units: Record<string, ObservedUnit>; fronts: Record<string, ObservedFront> }> {
+  async observe(owner: string, resource?: Resource): Promise<Observed> {
     const state = this.#owners.get(owner);
+    const routing = await this.#routing.observe(owner, resource, servingPeers(state));
     const units = [...(state?.units ?? [])].map(([name, local]) => [name, observeUnit(local)] as const);
     const fronts = [...(state?.fronts ?? [])].map(([service, { socket, confirmed }]) => {
       const url = `http://127.0.0.1:${socket.port}`;
       return [service, { url, ...(confirmed !== undefined && { target: confirmed }) }] as const;
     });
-    return { units: Object.fromEntries(units), fronts: Object.fromEntries(fronts) };
+    return {
+      units: Object.fromEntries(units),
+      fronts: Object.fromEntries(fronts),
+      ...(routing && { routing }),
+    };
   }
 
   /** Ports of services and admin ports of units, for people and for `levada get`. */
@@ -90,6 +101,7 @@ export class LocalDriver implements Driver {
     const state: OwnerState = before ?? { plan: undefined, units: new Map(), fronts: new Map() };
     state.plan = undefined;
     this.#owners.set(owner, state);
+    await this.#routing.prepare(owner);
     for (const { service, target } of plan.fronts) {
       const front = state.fronts.get(service);
       if (front) front.target = target;
@@ -108,7 +120,10 @@ export class LocalDriver implements Driver {
       state.fronts.delete(service);
       socket.close();
     }
-    if (plan.units.length === 0) this.#owners.delete(owner);
+    if (plan.units.length === 0) {
+      this.#owners.delete(owner);
+      await this.#routing.forget(owner);
+    }
     this.#settle(owner);
     return true;
   }
@@ -134,6 +149,7 @@ export class LocalDriver implements Driver {
 
   async close(): Promise<void> {
     clearInterval(this.#poll);
+    this.#routing.close();
     for (const { units } of this.#owners.values()) {
       for (const { generations } of units.values()) for (const generation of generations) this.#end(generation);
     }
@@ -161,6 +177,7 @@ export class LocalDriver implements Driver {
     const local = existing ?? { socket, generations: [], signature: '', artifactNow: undefined };
     const generation = new Generation(unit, replicas, {
       ...this.#options,
+      routingFolder: this.#routing.folder(owner),
       fetch: (config, signal) => this.#options.fetch(owner, config, signal),
       changed: () => this.#settle(owner),
     });
@@ -200,6 +217,7 @@ export class LocalDriver implements Driver {
       for (const [name, local] of state.units) this.#settleUnit(name, local);
       for (const [service, front] of state.fronts) this.#settleFront(state, service, front);
       for (const [name, local] of state.units) this.#endReplaced(state, name, local);
+      void this.#routing.tell(owner, () => routedOf(this.#owners.get(owner)));
     }
     this.#changed(owner);
   }
@@ -258,6 +276,22 @@ export class LocalDriver implements Driver {
     }
     this.#polling = false;
   }
+}
+
+/** Processes that the Service leads to. */
+const servingPeers = (state: OwnerState | undefined): LocalPeer[] =>
+  [...(state?.fronts.values() ?? [])].flatMap(({ confirmed }) => {
+    const local = state?.units.get(confirmed ?? '');
+    return (local && active(local)?.peers) ?? [];
+  });
+
+/** What there is to tell the processes of an owner. */
+function routedOf(state: OwnerState | undefined) {
+  const [unit] = state?.plan?.units ?? [];
+  const { routing: plan } = state?.plan ?? {};
+  const resource = unit?.config.routing?.resource;
+  if (!state || !plan || resource === undefined) return undefined;
+  return { resource, plan, peers: [...state.units.values()].flatMap((local) => active(local)?.peers ?? []) };
 }
 
 /** The generation that is to serve: the newest if it is ready, or if no other is. */

@@ -3,8 +3,11 @@ import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { ModelServerConfig, ModelServerStatus } from '../../../api/contract/model-server.ts';
+import type { RoutingStatus } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf, errorMessage, messageOf } from '../../../api/errors.ts';
 import type { ObservedUnit, Unit } from '../../plan/units.ts';
+import type { Told } from '../routing/desk.ts';
+import type { Peer } from '../routing/table.ts';
 import { RuntimeProcess } from './process.ts';
 import type { BoundSocket } from './sockets.ts';
 
@@ -22,9 +25,18 @@ export interface GenerationOptions {
   readonly fetch: (config: Unit['config'], signal: AbortSignal) => Promise<string>;
   /** A path inside the pod → the path here. */
   readonly mapPath: (path: string) => string;
+  /** Where its processes find the keys of routing tables, and the table to begin with. */
+  readonly routingFolder: string;
   readonly env: NodeJS.ProcessEnv;
   readonly log: (unit: string, line: string) => void;
   readonly changed: () => void;
+}
+
+/** A process as routing tables see it. */
+export interface LocalPeer extends Peer, Told {
+  readonly isReady: boolean;
+  /** It has taken a table. */
+  took(routing: RoutingStatus): void;
 }
 
 interface Slot {
@@ -34,6 +46,9 @@ interface Slot {
   loadedAt: number;
   lastExit: string;
   adminPort: number | undefined;
+  internalPort: number | undefined;
+  /** What it says of its routing table. */
+  routing: RoutingStatus | undefined;
   readonly listening: Set<string>;
   timer: NodeJS.Timeout | undefined;
 }
@@ -76,6 +91,26 @@ export class Generation {
   /** URLs of the admin ports, for metrics. */
   get admin(): string[] {
     return this.#slots.flatMap(({ adminPort }) => (adminPort === undefined ? [] : [`http://127.0.0.1:${adminPort}`]));
+  }
+
+  /** What shares requests out, or answers those that are shared out. */
+  get peers(): LocalPeer[] {
+    return this.#slots.flatMap((slot) => {
+      const { adminPort, internalPort, status } = slot;
+      if (adminPort === undefined) return [];
+      const isReady = status.state === 'Loaded' && internalPort !== undefined;
+      return {
+        version: this.unit.version,
+        name: String(slot.process?.pid ?? ''),
+        ...(isReady && { address: `tcp://127.0.0.1:${internalPort}` }),
+        admin: `http://127.0.0.1:${adminPort}`,
+        isReady: status.state === 'Loaded',
+        routing: slot.routing,
+        took: (routing: RoutingStatus) => {
+          slot.routing = routing;
+        },
+      };
+    });
   }
 
   /** Worst first: a failure anywhere is the state. */
@@ -233,6 +268,11 @@ export class Generation {
       },
       admin: (port) => {
         slot.adminPort = port;
+        changed();
+      },
+      internal: (port) => {
+        slot.internalPort = port;
+        changed();
       },
       listening: (name) => {
         if (slot.process !== child || !this.#sockets.has(name)) return;
@@ -277,13 +317,18 @@ export class Generation {
   }
 }
 
-function localConfig({ config }: Unit, { mapPath }: GenerationOptions, fetched: string | undefined): ModelServerConfig {
+function localConfig(
+  { config }: Unit,
+  { mapPath, routingFolder }: GenerationOptions,
+  fetched: string | undefined,
+): ModelServerConfig {
   const { path, classNamesPath } = config;
   return {
     ...config,
     path: fetched ?? mapPath(path),
     ...(classNamesPath !== undefined && { classNamesPath: mapPath(classNamesPath) }),
-    listen: { host: '127.0.0.1', serving: 0, admin: 0 },
+    ...(config.routing && { routing: { ...config.routing, folder: routingFolder } }),
+    listen: { host: '127.0.0.1', serving: 0, admin: 0, internal: 0 },
   };
 }
 
@@ -294,6 +339,8 @@ const emptySlot = (): Slot => ({
   loadedAt: 0,
   lastExit: '',
   adminPort: undefined,
+  internalPort: undefined,
+  routing: undefined,
   listening: new Set(),
   timer: undefined,
 });

@@ -17,6 +17,8 @@ export interface ProcessEvents {
   status(status: ModelServerStatus): void;
   /** Metrics and health of this process. */
   admin(port: number): void;
+  /** Where it takes requests from the stable version's processes. */
+  internal(port: number): void;
   listening(socket: string): void;
   line(line: string): void;
   /** The process is gone; `detail` says how. */
@@ -86,5 +88,6 @@ export class RuntimeProcess {
     if (message.type === 'status') this.#events.status(message.status);
     else if (message.type === 'listening') this.#events.listening(message.socket);
     else if (message.type === 'admin') this.#events.admin(message.port);
+    else if (message.type === 'internal') this.#events.internal(message.port);
   }
 }

@@ -52,6 +52,8 @@ export function memoryDriver(outcome: Outcome): Driver {
             return [service, { url: `memory://${service}`, ...(target !== undefined && { target }) }];
           }),
         ),
+        // Nobody is there who could take a table late.
+        ...(plan?.routing && { routing: { acknowledged: [plan.routing.candidate] } }),
       };
     },
     async apply(owner, plan) {

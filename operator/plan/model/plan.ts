@@ -15,8 +15,16 @@ export function planModel(
   observed: Observed,
   now: string,
 ): PlanResult<ModelDeploymentStatus> {
-  const traffic = planTraffic(resource, observed);
+  const traffic = planTraffic(resource, observed, now);
   const versions = planVersions(resource, observed, traffic, now);
   const status = summarize(resource, observed, traffic, versions, now);
-  return { units: traffic.units, fronts: traffic.fronts, status };
+  const { units, fronts, routing, rollout } = traffic;
+  return {
+    units,
+    fronts,
+    ...(routing && { routing }),
+    status,
+    ...(rollout && rollout.events.length > 0 && { events: rollout.events }),
+    ...(rollout?.lookAgainAt !== undefined && { lookAgainAt: rollout.lookAgainAt }),
+  };
 }

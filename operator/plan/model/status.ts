@@ -2,7 +2,9 @@ import { modelService, versionName } from '../../../api/contract/names.ts';
 import { type ErrorCode, errors } from '../../../api/errors.ts';
 import type { ConditionType } from '../../../api/v1alpha1/common.ts';
 import type { ModelDeployment, ModelDeploymentStatus, VersionStatus } from '../../../api/v1alpha1/model-deployment.ts';
+import { bounded } from '../bounded.ts';
 import { conditionsOf, type Said } from '../conditions.ts';
+import type { RolloutStatus } from '../rollout/types.ts';
 import type { Observed } from '../units.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -15,13 +17,14 @@ export function summarize(
   now: string,
 ): ModelDeploymentStatus {
   const { metadata } = resource;
-  const { wanted, stable } = traffic;
+  const { wanted, stable, rollout } = traffic;
   const front = observed.fronts[modelService(metadata.name)];
   const serving = stable === undefined ? undefined : observed.units[versionName(metadata.name, stable)];
   const isServing = (serving?.ready ?? 0) > 0;
   const target = versions.find(({ name }) => name === wanted);
-  const ready = sayReady({ target, stable, isServing });
-  const failed = failureNow(target) !== undefined;
+  const ready = sayRollout(rollout?.status) ?? sayReady({ target, stable, isServing });
+  const isBack = rollout?.phase === 'RolledBack' || rollout?.phase === 'Aborted';
+  const failed = isBack || (ready.status !== 'True' && failureNow(target) !== undefined);
   const said: Partial<Record<ConditionType, Said>> = {
     Accepted: { status: 'True', reason: 'Accepted', message: 'The resource is valid.' },
     Ready: ready,
@@ -41,8 +44,32 @@ export function summarize(
     ...(metadata.generation !== undefined && { observedGeneration: metadata.generation }),
     ...(front && { url: front.url }),
     ...(stable !== undefined && isServing && { stableVersion: stable }),
+    ...rolloutStatus(resource, traffic),
     versions,
   };
+}
+
+/** A rollout that is over is of no interest where none is asked for. */
+function rolloutStatus(
+  { spec, status }: ModelDeployment,
+  { rollout }: Traffic,
+): Pick<ModelDeploymentStatus, 'rollout' | 'lastRollback'> {
+  const lastRollback = rollout?.lastRollback ?? status?.lastRollback;
+  const isKept = rollout && (spec.rollout !== undefined || rollout.status.phase !== 'Stable');
+  return {
+    ...(isKept && { rollout: rollout.status as ModelDeploymentStatus['rollout'] }),
+    ...(lastRollback && { lastRollback }),
+  };
+}
+
+/** While a rollout is under way it says what is going on; once its version serves, that one does. */
+function sayRollout(rollout: RolloutStatus | undefined): Said | undefined {
+  if (!rollout || rollout.phase === 'Stable' || rollout.phase === 'Holding') return undefined;
+  const { phase, message } = rollout;
+  if (phase === 'RolledBack' || phase === 'Aborted') {
+    return { status: 'False', reason: phase, message: bounded(`${message} Change \`serve\`, or say resume.`) };
+  }
+  return { status: 'False', reason: phase, message: bounded(`${rollout.candidate}: ${message}`) };
 }
 
 interface Situation {

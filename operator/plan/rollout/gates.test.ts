@@ -8,7 +8,6 @@ import type { Gate, Traffic } from './types.ts';
 const traffic = (change: Partial<Traffic> = {}): Traffic => ({
   candidate: 'v2',
   until: '2030-01-01T12:00:00.000Z',
-  trials: 'Requests',
   requests: 0,
   answers: [],
   ...change,
@@ -17,7 +16,6 @@ const traffic = (change: Partial<Traffic> = {}): Traffic => ({
 const errorRate: Gate = { errorRate: { max: 0.01 } };
 const latency: Gate = { latency: { quantile: 0.99, maxRatio: 1.2 } };
 const disagreement: Gate = { disagreement: { output: 'label', max: 0.05 } };
-const deadLetters: Gate = { deadLetters: { pipeline: 'orders', step: 'score', maxRate: 0.01 } };
 
 /** `fast` requests of at most 40 ms, `slow` ones of more than 100. */
 const histogram = (fast: number, slow = 0): Histogram => [
@@ -131,18 +129,6 @@ const cases: Record<string, Case> = {
     gives: 'Fail 100/1000',
     says: 'disagreement/label failed: 10 % of 1000, limit 5 %',
   },
-  'dead letters of another step': {
-    gate: deadLetters,
-    traffic: { deadLetters: { 'orders/other': { n: 100, failures: 100 } } },
-    gives: 'NoTraffic 0/0',
-    says: 'deadLetters/orders/score has no verdict: nothing was counted',
-  },
-  'dead letters': {
-    gate: deadLetters,
-    traffic: { deadLetters: { 'orders/score': { n: 5, failures: 4 } } },
-    gives: 'Fail 4/5',
-    says: 'deadLetters/orders/score failed: 80 % of 5, limit 1 %',
-  },
 };
 
 describe('a gate', () => {
@@ -168,7 +154,7 @@ describe('a gate', () => {
   });
 
   it('shares α with the others: what is enough alone may not be among four', () => {
-    const gates = [errorRate, latency, disagreement, deadLetters];
+    const gates = [errorRate, latency, disagreement, { disagreement: { output: 'score', max: 0.05 } }];
     const few = traffic({ answers: answers(100, 6) });
     expect(judgeGates([errorRate], [], few)[0]?.verdict).toBe('Fail');
     expect(judgeGates(gates, [], few)[0]?.verdict).toBe('Inconclusive');

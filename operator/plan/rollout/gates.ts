@@ -29,13 +29,8 @@ function judged(gate: Gate): Judged {
       count: (traffic) => countSlow(traffic, quantile, maxRatio),
     };
   }
-  if ('disagreement' in gate) {
-    const { output, max } = gate.disagreement;
-    return { gate: `disagreement/${output}`, limit: max, count: ({ compared }) => compared?.[output] ?? none };
-  }
-  const { pipeline, step, maxRate } = gate.deadLetters;
-  const key = `${pipeline}/${step}`;
-  return { gate: `deadLetters/${key}`, limit: maxRate, count: ({ deadLetters }) => deadLetters?.[key] ?? none };
+  const { output, max } = gate.disagreement;
+  return { gate: `disagreement/${output}`, limit: max, count: ({ compared }) => compared?.[output] ?? none };
 }
 
 function countAnswers(answers: readonly Answers[]): Counts {

@@ -71,7 +71,7 @@ export class World {
       versions: this.versions,
       appliedWeight: this.weight,
       ...(traffic && {
-        traffic: { candidate, until: timeOf(this.now), trials: 'Requests', requests: 0, answers: [], ...traffic },
+        traffic: { candidate, until: timeOf(this.now), requests: 0, answers: [], ...traffic },
       }),
     };
   }

@@ -1,8 +1,9 @@
+import type { phases, verdicts } from '../../../api/v1alpha1/rollout.ts';
 import type { Histogram } from './histogram.ts';
 
 /**
- * What a rollout is decided from, and what is decided. The names are those that `spec.rollout` and `status.rollout` of a
- * ModelDeployment are to have. Times are RFC 3339 texts, durations as users write them.
+ * What a rollout is decided from, and what is decided. The names are those of `spec.rollout` and `status.rollout` of a
+ * ModelDeployment (api/v1alpha1/rollout.ts). Times are RFC 3339 texts, durations as users write them.
  */
 
 export interface RolloutSpec {
@@ -32,8 +33,7 @@ export interface Step {
 export type Gate =
   | { readonly errorRate: { readonly max: number } }
   | { readonly latency: { readonly quantile: number; readonly maxRatio: number } }
-  | { readonly disagreement: { readonly output: string; readonly max: number } }
-  | { readonly deadLetters: { readonly pipeline: string; readonly step: string; readonly maxRate: number } };
+  | { readonly disagreement: { readonly output: string; readonly max: number } };
 
 /** What the resource says. */
 export interface Wanted {
@@ -70,15 +70,14 @@ export interface ObservedVersion {
 }
 
 /**
- * What was counted in one window of time; never what an earlier window had. Where traffic is sticky a trial is a key, not a
- * request: one user's requests fail together, and a thousand of them are not a thousand trials. A key then counts once in a rollout, by its first request.
+ * What was counted in one window of time; never what an earlier window had. What a key has decided is one trial with all of that
+ * key's requests, by the first of them: one user's requests fail together, and a thousand of them are not a thousand trials.
  */
 export interface Traffic {
   /** Whose: what was counted for another one is left out. */
   readonly candidate: string;
   /** End of the window. Counts up to a time that has been counted already are left out. */
   readonly until: string;
-  readonly trials: 'Requests' | 'Keys';
   /** Requests that went to the candidate, whatever came of them. */
   readonly requests: number;
   readonly answers: readonly Answers[];
@@ -86,11 +85,9 @@ export interface Traffic {
   readonly latency?: { readonly stable: Histogram; readonly candidate: Histogram };
   /** By output: requests that both sides have scored, and those of them whose outputs differ. */
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
-  /** By `pipeline/step`: the candidate's messages that have left the step, and those of them that are dead letters. */
-  readonly deadLetters?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
 }
 
-/** How many requests of the candidate's share ended in the same way. */
+/** How many requests (or keys) of the candidate's share ended in the same way. */
 export interface Answers {
   readonly candidate: CandidateAnswer;
   /** Absent: the stable side was not asked. */
@@ -106,7 +103,7 @@ export type StableAnswer = 'Ok' | 'ClientError' | 'ServerError' | 'Late' | 'Inva
  * Pass: enough trials, the observed proportion within the limit. Fail: the limit is exceeded, beyond chance. Inconclusive:
  * neither. NoTraffic: nothing to judge by. Only Pass lets a rollout go on, only Fail ends it.
  */
-export type Verdict = 'Pass' | 'Fail' | 'Inconclusive' | 'NoTraffic';
+export type Verdict = (typeof verdicts)[number];
 
 export interface GateStatus {
   /** What is counted: `errorRate`, `disagreement/label`. Counts stay as long as this does. */
@@ -121,17 +118,6 @@ export interface GateStatus {
   readonly failures: number;
 }
 
-export const phases = [
-  'Stable',
-  'Progressing',
-  'Waiting',
-  'AwaitingApproval',
-  'Paused',
-  'Promoting',
-  'Holding',
-  'RolledBack',
-  'Aborted',
-] as const;
 export type Phase = (typeof phases)[number];
 
 export type RolloutStatus = Idle | UnderWay;

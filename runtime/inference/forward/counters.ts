@@ -1,17 +1,35 @@
+import { randomUUID } from 'node:crypto';
 import { Counter, type Metric, type Registry } from 'prom-client';
+import {
+  latencyBoundsMs,
+  type RoutingCount,
+  type RoutingReport,
+  type RoutingStatus,
+} from '../../../api/contract/routing-table.ts';
 import type { DecidedBy } from '../routing/decide.ts';
-import { LatencyHistogram, latencyBoundsMs } from '../routing/latency.ts';
+import { hash32 } from '../routing/hash.ts';
+import { LatencyHistogram } from '../routing/latency.ts';
 import type { Blame, FailureReason } from '../routing/rules.ts';
 
 /** `shadow`: a copy, after the answer. */
 type CountedBy = DecidedBy | 'shadow';
+
+const processId = randomUUID();
 
 /** What became of the requests that one version was to answer, decided in one way. */
 class Tally {
   requests = 0;
   readonly failures = new Map<string, number>();
   readonly latency = new LatencyHistogram();
+  readonly compared = new Map<string, { n: number; failures: number }>();
+  readonly keys = { n: 0, failures: 0 };
+  readonly seen = new Set<number>();
 }
+
+/** Keys that are remembered: more say nothing more. */
+const maxKeys = 200_000;
+/** Seed of the hash that keys are remembered by; another one than what shares them out. */
+const keySeed = 0x6b657973;
 
 /**
  * Counts of a stable pod, by the version that was to answer and by what has decided so. Gates read them from /metrics. A request is
@@ -55,17 +73,63 @@ export class RoutingCounters {
     registry.registerMetric(this.#histogram() as unknown as Metric);
   }
 
-  served(version: string, by: CountedBy, ms: number): void {
+  /** @param key of the caller, where it is one trial with all its requests, and this pod is to count it */
+  served(version: string, by: CountedBy, ms: number, key?: string): void {
     const tally = this.#of(version, by);
+    if (key !== undefined) this.#try(tally, key, false);
     tally.requests++;
     tally.latency.observe(ms);
   }
 
-  failed(version: string, by: CountedBy, blame: Blame, reason: FailureReason): void {
+  failed(version: string, by: CountedBy, blame: Blame, reason: FailureReason, key?: string): void {
     const tally = this.#of(version, by);
-    const key = `${blame} ${reason}`;
+    // What nobody, or somebody else, is to blame for is no trial of the version.
+    if (key !== undefined && blame === 'candidate') this.#try(tally, key, true);
+    const why = `${blame} ${reason}`;
     tally.requests++;
-    tally.failures.set(key, (tally.failures.get(key) ?? 0) + 1);
+    tally.failures.set(why, (tally.failures.get(why) ?? 0) + 1);
+  }
+
+  /** The stable version has scored a request as well. @param differ whether that output of the two differs */
+  compared(version: string, by: CountedBy, output: string, differ: boolean): void {
+    const { compared } = this.#of(version, by);
+    const counts = compared.get(output) ?? { n: 0, failures: 0 };
+    compared.set(output, { n: counts.n + 1, failures: counts.failures + (differ ? 1 : 0) });
+  }
+
+  /** Another rollout has begun: a key that was seen in the one before is a trial again. */
+  forgetKeys(): void {
+    for (const inner of this.#tallies.values()) for (const { seen } of inner.values()) seen.clear();
+  }
+
+  /** A key counts once, by its first request. */
+  #try({ keys, seen }: Tally, key: string, failed: boolean): void {
+    const hash = hash32(key, keySeed);
+    if (seen.has(hash) || seen.size >= maxKeys) return;
+    seen.add(hash);
+    keys.n++;
+    if (failed) keys.failures++;
+  }
+
+  /** All that was counted, for the operator. */
+  report(status: RoutingStatus): RoutingReport {
+    const counts = [...this.#tallies].flatMap(([version, inner]) =>
+      [...inner].map(
+        ([by, tally]): RoutingCount => ({
+          version,
+          by,
+          requests: tally.requests,
+          failures: [...tally.failures].map(([key, count]) => {
+            const [blame = '', reason = ''] = key.split(' ');
+            return { blame, reason, count };
+          }),
+          ...(tally.keys.n > 0 && { keys: { ...tally.keys } }),
+          latency: tally.latency.counts,
+          ...(tally.compared.size > 0 && { compared: Object.fromEntries(tally.compared) }),
+        }),
+      ),
+    );
+    return { ...status, process: processId, counts };
   }
 
   dropped(version: string): void {

@@ -11,6 +11,8 @@ export interface ForwardedContext {
   readonly own: string;
   /** The other version has answered, after this time in its pod. */
   served(ms: number): void;
+  /** These are its outputs, in the stable version's order. */
+  scored(outputs: readonly Tensor[]): void;
   failed(blame: Blame, reason: FailureReason): void;
   /** The caller has an answer, of this version. */
   answered(version: string): void;
@@ -94,6 +96,7 @@ export class Forwarded {
       return;
     }
     this.#context.served(servedMs);
+    this.#context.scored(outputs);
     if (this.#isGone) return;
     this.#answer(undefined, text, version);
     this.#context.answered(version);

@@ -1,11 +1,13 @@
 import type { RoutingTable } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf } from '../../../api/errors.ts';
 import type { Batcher } from '../batcher.ts';
+import { differ } from '../routing/compare.ts';
 import { Decider, type Decision, type Headers } from '../routing/decide.ts';
+import { hash32 } from '../routing/hash.ts';
 import { RecentP99 } from '../routing/latency.ts';
 import { allFinite, blameFor, budgetMs, misfit } from '../routing/rules.ts';
 import type { Random } from '../routing/stratified.ts';
-import type { Tensor, TensorInfo } from '../tensors.ts';
+import { rows as rowsOf, type Tensor, type TensorInfo } from '../tensors.ts';
 import type { Outcome } from './connection.ts';
 import type { RoutingCounters } from './counters.ts';
 import { Forwarded } from './forwarded.ts';
@@ -40,6 +42,8 @@ export type RoutedAnswer = (error: unknown, body: string, version?: string) => v
 export interface RouterOptions {
   /** This process's. */
   readonly version: string;
+  /** Host name, as tables name pods. */
+  readonly name?: string;
   readonly counters: RoutingCounters;
   readonly random?: Random;
 }
@@ -47,12 +51,17 @@ export interface RouterOptions {
 /** Copies that may wait for the shadow. */
 const maxShadows = 256;
 const maxShadowBytes = 16 * 2 ** 20;
+/** Requests of the candidate that this version scores at once, besides its own. */
+const maxCompared = 64;
+const compareWithinMs = 5_000;
+const judgeSeed = 0x6a756467;
 
 /**
  * Answers the requests of a stable pod, each by the version that the routing table gives it to. What another version does not
  * answer as it should, the stable one answers: callers see no failure of a candidate.
  */
 export class Router {
+  readonly counters: RoutingCounters;
   readonly #options: RouterOptions;
   readonly #random: Random;
   #model: OwnModel | undefined;
@@ -61,10 +70,12 @@ export class Router {
   readonly #targets = new Map<string, Target>();
   readonly #p99 = new RecentP99();
   #shadows = 0;
+  #compared = 0;
   #shadowBytes = 0;
 
   constructor(options: RouterOptions) {
     this.#options = options;
+    this.counters = options.counters;
     this.#random = options.random ?? Math.random;
   }
 
@@ -80,6 +91,7 @@ export class Router {
   }
 
   apply(table: RoutingTable): void {
+    if (table.rollout !== this.#table?.rollout) this.counters.forgetKeys();
     this.#table = table;
     this.#update();
   }
@@ -99,12 +111,14 @@ export class Router {
     const { version, by } = decision;
     if (version === this.#options.version) return this.#answerHere(work, decision, answer);
     const target = this.#targets.get(version) as Target;
+    const key = by === 'sticky' ? this.#trialKey(work.headers, version) : undefined;
     const now = performance.now();
     const request = new Forwarded(work, decision, answer, {
       model: this.#model as OwnModel,
       own: this.#options.version,
-      served: (ms) => this.#options.counters.served(version, by, ms),
-      failed: (blame, reason) => this.#options.counters.failed(version, by, blame, reason),
+      served: (ms) => this.counters.served(version, by, ms, key),
+      scored: (outputs) => this.#compare(work, decision, outputs),
+      failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key),
       answered: (answeredBy) => this.#copy(work, answeredBy),
     });
     const deadline = now + budgetMs(work.deadline - now, this.#p99.at(now));
@@ -168,6 +182,38 @@ export class Router {
     const target = this.#targets.get(version);
     if (target) target.send({ inputs, rows, deadline, done });
     else done({ reason: 'unreachable', detail: 'it has no address' });
+  }
+
+  /** Scores a request here as well that the candidate has answered, if it is one of the sample. Callers come first. */
+  #compare({ inputs, rows }: Work, { version, by }: Decision, theirs: readonly Tensor[]): void {
+    const { candidate, compare } = this.#table ?? {};
+    if (!compare || version !== candidate?.version || by === 'match' || !this.#decider?.compares()) return;
+    const { batcher, outputs: infos } = this.#model as OwnModel;
+    if (this.#compared >= maxCompared) return;
+    this.#compared++;
+    try {
+      batcher.submit(inputs, rows, performance.now() + compareWithinMs, (error, outputs, row) => {
+        this.#compared--;
+        if (error) return; // it was busy, or fails at it too: nothing to compare with
+        for (const name of compare.outputs) {
+          const index = infos.findIndex((info) => info.name === name);
+          const [whole, other] = [outputs[index], theirs[index]];
+          if (!whole || !other) continue;
+          const own = batcher.joinable ? rowsOf(whole, row, row + rows) : whole;
+          this.counters.compared(version, by, name, differ(own, other));
+        }
+      });
+    } catch {
+      this.#compared--; // the queue is full
+    }
+  }
+
+  /** The key as a trial of the candidate, where this pod is the one that counts it. */
+  #trialKey(headers: Headers, version: string): string | undefined {
+    const { candidate, judges } = this.#table ?? {};
+    const key = version === candidate?.version ? this.#decider?.keyOf(headers) : undefined;
+    if (key === undefined || !judges) return key;
+    return judges[hash32(key, judgeSeed) % judges.length] === this.#options.name ? key : undefined;
   }
 
   #rowsOf = (rows: number): number | undefined => (this.#model?.batcher.joinable ? rows : undefined);

@@ -22,6 +22,7 @@ export class Decider {
   readonly #byWeight = new Map<string, Decision>();
   readonly #stickyHeader: string | undefined;
   readonly #shadow: Stratified | undefined;
+  readonly #compare: Stratified | undefined;
 
   /** @param previous keeps its place in the stretches where the weights are the same as before */
   constructor(table: RoutingTable, random: Random, previous?: Decider) {
@@ -38,17 +39,21 @@ export class Decider {
     const unchanged = previous && sameShares(previous.table, table);
     this.#shares = unchanged ? previous.#shares : new Shares(shares, table.salt, random);
     this.#stickyHeader = table.sticky?.header;
-    const percent = table.shadow?.percent;
-    const sameShadow = previous && previous.table.shadow?.percent === percent;
-    if (sameShadow) this.#shadow = previous.#shadow;
-    else this.#shadow = percent === undefined ? undefined : new Stratified(percent / 100, random);
+    // Of two tables with the same share, the second goes on where the first was.
+    const sampled = (name: 'shadow' | 'compare', kept: Stratified | undefined) => {
+      const percent = table[name]?.percent;
+      if (percent === undefined) return undefined;
+      return kept && previous?.table[name]?.percent === percent ? kept : new Stratified(percent / 100, random);
+    };
+    this.#shadow = sampled('shadow', previous ? previous.#shadow : undefined);
+    this.#compare = sampled('compare', previous ? previous.#compare : undefined);
   }
 
   decide(headers: Headers): Decision {
     for (const { headers: wanted, decision } of this.#rules) {
       if (wanted.every(([name, value]) => headers[name] === value)) return decision;
     }
-    const key = this.#keyOf(headers);
+    const key = this.keyOf(headers);
     return key === undefined
       ? (this.#byWeight.get(this.#shares.next()) as Decision)
       : (this.#byKey.get(this.#shares.of(key)) as Decision);
@@ -59,8 +64,13 @@ export class Decider {
     return this.#shadow?.take() ?? false;
   }
 
+  /** Whether the stable version also scores the request that the candidate has answered. */
+  compares(): boolean {
+    return this.#compare?.take() ?? false;
+  }
+
   /** An empty key is none: else all who have none would be on one side. */
-  #keyOf(headers: Headers): string | undefined {
+  keyOf(headers: Headers): string | undefined {
     const told = headers[stickyKeyHeader];
     if (typeof told === 'string' && told !== '') return told;
     const own = this.#stickyHeader === undefined ? undefined : headers[this.#stickyHeader];

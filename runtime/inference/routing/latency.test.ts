@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { LatencyHistogram, latencyBoundsMs, RecentP99 } from './latency.ts';
+import { latencyBoundsMs } from '../../../api/contract/routing-table.ts';
+import { LatencyHistogram, RecentP99 } from './latency.ts';
 
 test('a value is in the first bucket whose bound it does not exceed', () => {
   const values = [0, 0.25, 0.2501, 1, 1.0001, 49.9, 250, 65_536, 65_537, 1e9];

@@ -1,8 +1,8 @@
-/** Bounds of the buckets: 0.25 ms, each 2^(1/4) times the one before, to 65.5 s; the last bucket has none. */
+import { latencyBoundsMs } from '../../../api/contract/routing-table.ts';
+
 const perOctave = 4;
 const least = 0.25;
-const count = 18 * perOctave + 1;
-export const latencyBoundsMs: readonly number[] = Array.from({ length: count }, (_, i) => least * 2 ** (i / perOctave));
+const count = latencyBoundsMs.length;
 
 /** How often something took how long. */
 export class LatencyHistogram {

@@ -1,0 +1,107 @@
+import { containerPorts } from '../../../api/contract/names.ts';
+import type { RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
+import type { Resource } from '../../../api/v1alpha1/resource.ts';
+import { versionLabel } from '../../objects/labels.ts';
+import type { ObservedRouting, RoutingPlan } from '../../plan/units.ts';
+import { RoutingDesk, type Told } from '../routing/desk.ts';
+import type { Signer } from '../routing/signing.ts';
+import { type Peer, tableOf } from '../routing/table.ts';
+import { isGoing } from './failures.ts';
+import type { ModelPodStatus } from './model-driver.ts';
+import type { LivePod } from './types.ts';
+
+/** A pod as routing tables see it. */
+export interface ClusterPeer extends Peer, Told {
+  readonly isReady: boolean;
+}
+
+interface ClusterRoutingOptions {
+  readonly signer: () => Promise<Signer>;
+  readonly log: (text: string) => void;
+  /** It is to be looked at again. */
+  readonly changed: (namespace: string, name: string) => void;
+  /** Asks the pods what they say now. */
+  readonly refresh: (namespace: string, name: string) => Promise<void>;
+}
+
+/** What is signed, and the keys by which pods see that. */
+interface Signed {
+  readonly signed: SignedRoutingTable;
+  readonly keys: readonly string[];
+}
+
+interface Look {
+  readonly owner: string;
+  readonly resource: Resource;
+  /** The table that was made last; absent: none. */
+  readonly table: RoutingTable | undefined;
+  readonly peers: readonly ClusterPeer[];
+  /** The version that the Service leads to. */
+  readonly serving: string | undefined;
+}
+
+/** Routing tables of pods: in a ConfigMap for those that start, and told to those that run. */
+export class ClusterRouting {
+  readonly #options: ClusterRoutingOptions;
+  readonly #desk: RoutingDesk;
+
+  constructor(options: ClusterRoutingOptions) {
+    this.#options = options;
+    this.#desk = new RoutingDesk({ signer: options.signer, now: () => Date.now(), log: options.log });
+  }
+
+  async observe({ owner, resource, table, peers, serving }: Look): Promise<ObservedRouting | undefined> {
+    if (!table) {
+      this.#desk.forget(owner);
+      return undefined;
+    }
+    const ready = peers.filter(({ isReady, version }) => isReady && version === serving);
+    const traffic = await this.#desk.traffic(
+      owner,
+      resource,
+      ready.map(({ admin }) => admin),
+    );
+    // What a pod has from before it became the serving one is not obeyed by it.
+    return { acknowledged: ready.map(({ routing }) => routing?.candidate), ...(traffic && { traffic }) };
+  }
+
+  /** @throws LevadaError: the key cannot be had */
+  async sign(
+    resource: string,
+    plan: RoutingPlan,
+    peers: readonly ClusterPeer[],
+    before: RoutingTable | undefined,
+  ): Promise<Signed> {
+    const known = peers.flatMap(({ routing }) => routing?.generation ?? []);
+    const table = tableOf(resource, plan, peers, before, known);
+    return { signed: await this.#desk.sign(table), keys: await this.#desk.keys() };
+  }
+
+  /** Never rejects. */
+  async tell(owner: string, signed: SignedRoutingTable, peers: readonly ClusterPeer[]): Promise<void> {
+    const [namespace = '', name = ''] = owner.split('/').slice(-2);
+    const taken = await this.#desk.tell(owner, signed, peers, () => this.#options.changed(namespace, name));
+    if (taken.size > 0) await this.#options.refresh(namespace, name);
+  }
+
+  close(): void {
+    this.#desk.close();
+  }
+}
+
+/** `undefined`: it cannot be asked. */
+export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): ClusterPeer | undefined {
+  const { metadata, status: { podIP } = {} } = pod;
+  const version = metadata.labels?.[versionLabel];
+  if (podIP === undefined || version === undefined || isGoing(pod)) return undefined;
+  const host = podIP.includes(':') ? `[${podIP}]` : podIP;
+  const isReady = status?.state === 'Loaded';
+  return {
+    version,
+    name: metadata.name,
+    ...(isReady && { address: `tcp://${host}:${containerPorts.internal}` }),
+    admin: `http://${host}:${containerPorts.admin}`,
+    isReady,
+    routing: status?.routing,
+  };
+}

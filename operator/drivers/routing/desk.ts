@@ -1,0 +1,162 @@
+import { request } from 'undici';
+import type { RoutingStatus, RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
+import { parseDuration } from '../../../api/duration.ts';
+import { messageOf } from '../../../api/errors.ts';
+import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
+import type { Resource } from '../../../api/v1alpha1/resource.ts';
+import type { Traffic } from '../../plan/rollout/types.ts';
+import { type Report, routingReport } from './report.ts';
+import type { Signer } from './signing.ts';
+import { TrafficLog } from './traffic.ts';
+
+/** A process, by its admin port. */
+export interface Told {
+  /** `http://HOST:PORT` */
+  readonly admin: string;
+  /** What it has said last. */
+  readonly routing?: RoutingStatus | undefined;
+}
+
+export interface DeskOptions {
+  readonly signer: () => Promise<Signer>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: (text: string) => void;
+}
+
+const timeoutMs = 2_000;
+/** Between two tries at a process that does not take its table. */
+const againMs = 1_000;
+const largestReport = 2 ** 20;
+
+const judgedPhases: readonly string[] = ['Progressing', 'Waiting', 'AwaitingApproval', 'Paused', 'Promoting'];
+
+/** Tells pods who answers which request, and asks them what became of it. */
+export class RoutingDesk {
+  readonly #options: DeskOptions;
+  readonly #log = new TrafficLog();
+  readonly #timers = new Map<string, NodeJS.Timeout>();
+
+  constructor(options: DeskOptions) {
+    this.#options = options;
+  }
+
+  /** @throws LevadaError: the key cannot be had */
+  async sign(table: RoutingTable): Promise<SignedRoutingTable> {
+    return (await this.#options.signer()).sign(table);
+  }
+
+  /** For pods: SPKI form, base64. @throws LevadaError as {@link sign} */
+  async keys(): Promise<readonly string[]> {
+    return (await this.#options.signer()).publicKeys;
+  }
+
+  /**
+   * Tells those that have another table. Never rejects.
+   *
+   * @param again called after a moment, where one could not be told
+   * @returns what each that was told says now, by admin URL
+   */
+  async tell(
+    owner: string,
+    signed: SignedRoutingTable,
+    processes: readonly Told[],
+    again: () => void,
+  ): Promise<ReadonlyMap<string, RoutingStatus>> {
+    const { generation } = signed.table;
+    const body = JSON.stringify(signed);
+    const taken = new Map<string, RoutingStatus>();
+    let failed = false;
+    await Promise.all(
+      processes.map(async ({ admin, routing }) => {
+        if (routing?.generation === generation) return;
+        try {
+          taken.set(admin, await put(`${admin}/routing`, body));
+        } catch (error) {
+          failed = true;
+          this.#options.log(`${owner}: ${admin} has not taken routing table ${generation}: ${messageOf(error)}`);
+        }
+      }),
+    );
+    clearTimeout(this.#timers.get(owner));
+    this.#timers.delete(owner);
+    if (failed) this.#timers.set(owner, setTimeout(again, againMs).unref());
+    return taken;
+  }
+
+  /**
+   * What was counted since the status said so last, once that is an interval ago. Never rejects: what does not answer is asked
+   * the next time.
+   *
+   * @param admins of the processes that share requests out
+   */
+  async traffic(
+    owner: string,
+    resource: Resource | undefined,
+    admins: readonly string[],
+  ): Promise<Traffic | undefined> {
+    const rollout = resource?.kind === 'ModelDeployment' ? resource.status?.rollout : undefined;
+    if (!rollout || !judgedPhases.includes(rollout.phase)) {
+      this.#log.forget(owner);
+      return undefined;
+    }
+    const { countedUntil = '', candidate = '', stable } = rollout;
+    const since = Date.parse(countedUntil);
+    const isDue = this.#options.now() - since >= intervalMs(resource as ModelDeployment);
+    if (!isDue && this.#log.has(owner)) return undefined;
+    const reports = await Promise.all(admins.map(reportOf));
+    const now = this.#options.now();
+    this.#log.add(
+      owner,
+      reports.filter((report) => report !== undefined),
+      now,
+    );
+    return isDue ? this.#log.take(owner, since, now, candidate, stable) : undefined;
+  }
+
+  /** The owner is gone. */
+  forget(owner: string): void {
+    this.#log.forget(owner);
+    clearTimeout(this.#timers.get(owner));
+    this.#timers.delete(owner);
+  }
+
+  close(): void {
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+  }
+}
+
+const intervalMs = ({ spec }: ModelDeployment): number => parseDuration(spec.rollout?.interval ?? '15s') ?? 0;
+
+/** @throws Error: it is not there, or refuses the table */
+async function put(url: string, body: string): Promise<RoutingStatus> {
+  const { statusCode, body: answer } = await request(url, {
+    method: 'PUT',
+    body,
+    signal: AbortSignal.timeout(timeoutMs),
+  });
+  const text = await limited(answer);
+  if (statusCode !== 200) throw new Error(`${statusCode} ${text.slice(0, 500)}`);
+  return JSON.parse(text) as RoutingStatus;
+}
+
+async function reportOf(admin: string): Promise<Report | undefined> {
+  try {
+    const { statusCode, body } = await request(`${admin}/routing`, { signal: AbortSignal.timeout(timeoutMs) });
+    const text = await limited(body);
+    return statusCode === 200 ? routingReport.parse(JSON.parse(text)) : undefined;
+  } catch {
+    return undefined; // it ends, or has only begun
+  }
+}
+
+async function limited(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.length;
+    if (size > largestReport) throw new Error('the answer is too long');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}

@@ -1,0 +1,34 @@
+import * as z from 'zod';
+import type { RoutingReport } from '../../../api/contract/routing-table.ts';
+
+const count = z.int().min(0);
+const version = z.string().max(64);
+const outcome = z.object({ n: count, failures: count });
+
+/** What a pod says of its requests, in these shapes only: it is not trusted. */
+export const routingReport = z.object({
+  process: z.string().max(64),
+  counts: z
+    .array(
+      z.object({
+        version,
+        by: z.enum(['match', 'sticky', 'weight', 'shadow']),
+        requests: count,
+        failures: z.array(z.object({ blame: z.string().max(16), reason: z.string().max(32), count })).max(64),
+        keys: outcome.optional(),
+        latency: z.array(count).max(128),
+        compared: z.record(z.string().max(256), outcome).optional(),
+      }),
+    )
+    .max(256),
+});
+export type Report = z.output<typeof routingReport>;
+
+/** What a pod says of its table, likewise. */
+export const routingStatus = z.object({
+  generation: count.optional(),
+  candidate: z.object({ version, weight: z.number().min(0).max(100) }).optional(),
+});
+
+/** What is read of it is what the runtime says. */
+routingReport satisfies z.ZodType<unknown, Pick<RoutingReport, 'process'>>;

@@ -1,0 +1,55 @@
+import { isDeepStrictEqual } from 'node:util';
+import type { RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
+import type { RoutingPlan } from '../../plan/units.ts';
+
+/** A process that takes or gives requests. */
+export interface Peer {
+  readonly version: string;
+  /** Host name, as it knows itself. */
+  readonly name: string;
+  /** `tcp://HOST:PORT` of its internal port; absent: it is not ready to be asked. */
+  readonly address?: string;
+}
+
+/**
+ * The table that `plan` comes to with what runs now. Its generation grows with its content only.
+ *
+ * @param before the one that was made last
+ * @param known generations that processes have; one that was made and is not in `before` any more
+ */
+export function tableOf(
+  resource: string,
+  plan: RoutingPlan,
+  peers: readonly Peer[],
+  before: RoutingTable | undefined,
+  known: readonly number[] = [],
+): RoutingTable {
+  const { stable, candidate, split = [], match = [], shadow, sticky } = plan;
+  const named = [candidate, shadow, ...split, ...match].flatMap((part) => part?.version ?? []);
+  const addresses: Record<string, string[]> = {};
+  for (const version of [...new Set(named)].toSorted()) {
+    if (version === stable.version) continue;
+    addresses[version] = peers.flatMap((peer) => (peer.version === version ? (peer.address ?? []) : [])).toSorted();
+  }
+  // Keys count in one pod each; where there is but one, that is clear.
+  const judges = peers.filter(({ version }) => version === stable.version).map(({ name }) => name);
+  const content = {
+    resource,
+    ...plan,
+    ...(sticky && candidate && judges.length > 1 && { judges: judges.toSorted() }),
+    addresses,
+  };
+  if (before && isDeepStrictEqual({ ...content, generation: before.generation }, before)) return before;
+  const generation = Math.max(0, before?.generation ?? 0, ...known) + 1;
+  return { ...content, generation };
+}
+
+/** A table that was kept as text; `undefined` where it is none. */
+export function readTable(text: string | undefined): SignedRoutingTable | undefined {
+  try {
+    const signed = JSON.parse(text ?? '') as SignedRoutingTable;
+    return typeof signed.table?.generation === 'number' ? signed : undefined;
+  } catch {
+    return undefined;
+  }
+}
