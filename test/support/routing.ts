@@ -132,7 +132,7 @@ export interface Seen {
 }
 
 /** Callers that ask without a pause on connections that they keep, until they are stopped. */
-export function load(pod: Pod, body: object, clients = 8, path = '/v2/models/m/infer'): Seen {
+export function load(pod: Pick<Pod, 'url'>, body: object, clients = 8, path = '/v2/models/m/infer'): Seen {
   const agent = new Agent({ keepAlive: true, maxSockets: clients });
   const versions: Record<string, number> = {};
   const failures: string[] = [];
