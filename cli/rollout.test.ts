@@ -61,6 +61,7 @@ beforeEach(async () => {
   store = new FileStore(
     () => new Date(),
     () => {},
+    () => {},
   );
   const command = (key: string, text: string) => {
     store.command(key, text);

@@ -29,9 +29,6 @@ export const rolloutCommand = `${group}/rollout-command`;
 /** ConfigMap that holds what was applied last of a pipeline. */
 export const planName = (pipeline: string): string => `${pipeline}-plan`;
 
-/** On a ModelDeployment: `<verb>/<status.rollout.id>`, what a person wants of its rollout. */
-export const rolloutCommand = `${group}/rollout-command`;
-
 /** ConfigMap with the routing table of a model. */
 export const routingName = (model: string): string => `${model}-routing`;
 

@@ -282,7 +282,6 @@ export const modelDeployment = z
   })
   .describe('A model, its versions, and which of them serves.');
 export type ModelDeployment = z.output<typeof modelDeployment>;
-export type Rollout = NonNullable<ModelDeployment['spec']['rollout']>;
 export type ModelVersion = ModelDeployment['spec']['versions'][number];
 
 /** Rules by the path that they hold at. */

@@ -43,6 +43,7 @@ it('a command of a person becomes an annotation, for who holds the token', async
   const store = new FileStore(
     () => new Date(),
     () => {},
+    () => {},
   );
   store.replace([iris()]);
   const list = () => store.list().map((resource) => ({ resource, services: {}, admin: {} }));

@@ -15,6 +15,7 @@ describe('a command of a person', () => {
     const store = new FileStore(
       () => new Date(),
       () => {},
+      () => {},
     );
     store.replace([resource]);
     return store;

@@ -16,9 +16,9 @@ import { pathOf, type ResourceType, type StoredObject } from '../../engine/objec
 import type { Observed, Unit } from '../../plan/units.ts';
 import { driverConformance, modelUnit, serving } from '../conformance.ts';
 import type { Driver } from '../driver.ts';
+import { newSigningKey, signerOf } from '../routing/signing.ts';
 import { Children } from './children.ts';
 import { Copy } from './copies.ts';
-import { newSigningKey, signerOf } from '../routing/signing.ts';
 import { ModelDriver } from './model-driver.ts';
 import { childTypes, type LivePod, modelDeployments, ours, pods } from './types.ts';
 
