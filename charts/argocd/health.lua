@@ -37,7 +37,7 @@ if is("Stalled") and (found == nil or found == "Progressing") then
 elseif found ~= nil then
   health.status = found
   -- What keeps the operator from going on is said of Ready alone.
-  local failing = ready ~= nil and ready.status == "False" and ready.reason ~= "Progressing"
+  local failing = ready ~= nil and ready.status == "False" and ready.reason ~= rollout.phase
   if found ~= "Progressing" or not failing then
     health.message = rollout.phase .. ": " .. (rollout.message or "")
   end

@@ -96,6 +96,13 @@ describe('endOf', () => {
       undefined,
       undefined,
     ],
+    ['`rollout` was taken away meanwhile', rolling({}, {}, { rollout: undefined }), undefined, undefined],
+    [
+      '`rollout` was taken away meanwhile, and it cannot be loaded',
+      rolling({}, stalled('no such file'), { rollout: undefined }),
+      undefined,
+      false,
+    ],
     ['said of another generation', rolling(undefined, { ...serving, observedGeneration: 0 }), undefined, undefined],
     [
       'gone back from what was wanted before',

@@ -61,12 +61,16 @@ export interface End {
 export function endOf({ metadata, spec, status }: ModelDeployment, version = wantedVersion(spec)): End | undefined {
   if (!status || status.observedGeneration !== metadata.generation || wantedVersion(spec) !== version) return undefined;
   const { rollout, stableVersion, conditions } = status;
-  if (rollout && !idlePhases.includes(rollout.phase)) return undefined;
-  if (rollout && rollout.phase !== 'Stable') return { serves: false, message: rollout.message ?? rollout.phase };
+  const isUnderWay = rollout !== undefined && !idlePhases.includes(rollout.phase);
+  // A deadline ends it, or a person.
+  if (isUnderWay && spec.rollout) return undefined;
+  if (rollout?.phase === 'RolledBack' || rollout?.phase === 'Aborted') {
+    return { serves: false, message: rollout.message ?? rollout.phase };
+  }
   const condition = (type: string) => conditions.find((one) => one.type === type);
   const ready = condition('Ready');
   const message = ready?.message ?? '';
-  if (ready?.status === 'True' && stableVersion === version) return { serves: true, message };
+  if (!isUnderWay && ready?.status === 'True' && stableVersion === version) return { serves: true, message };
   return condition('Stalled')?.status === 'True' ? { serves: false, message } : undefined;
 }
 

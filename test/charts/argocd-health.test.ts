@@ -19,6 +19,9 @@ const planned = (resource: ModelDeployment, seen: Observed): Resource => ({
   status: planModel(resource, seen, noon).status,
 });
 
+const notReady = (reason: string, message: string) => ({
+  conditions: [{ type: 'Ready', status: 'False', lastTransitionTime: noon, reason, message } as const],
+});
 const idle = { phase: 'Stable', stable: 'v2' } as const;
 const resource = iris();
 const unit = unitOf(resource);
@@ -53,6 +56,11 @@ const cases: Record<string, [Resource, status: string, message: string]> = {
   ],
   'a rollout goes on': [rolling({ message: '25 % until noon' }), 'Progressing', 'Progressing: 25 % until noon'],
   'a rollout waits for requests': [rolling({ phase: 'Waiting', message: '1 of 2' }), 'Progressing', 'Waiting: 1 of 2'],
+  'a rollout waits, and Ready says so too': [
+    rolling({ phase: 'Waiting', message: '1 of 2' }, notReady('Waiting', 'v2: 1 of 2')),
+    'Progressing',
+    'Waiting: 1 of 2',
+  ],
   'it is promoted': [rolling({ phase: 'Promoting', message: 'soon' }), 'Progressing', 'Promoting: soon'],
   'a person has to say something': [rolling({ phase: 'AwaitingApproval' }), 'Suspended', 'AwaitingApproval: 25 %'],
   'it is paused': [rolling({ phase: 'Paused', message: 'Paused at 25 %.' }), 'Suspended', 'Paused: Paused at 25 %.'],

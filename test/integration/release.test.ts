@@ -103,6 +103,7 @@ describe.skipIf(missing)(`a release from CI${skipped}`, () => {
     );
     expect(await git('--git-dir', 'origin.git', 'log', '-1', '--format=%s', 'main')).toBe('iris: serve v2');
     expect(await predict((await ws.get()).services['iris'])).toEqual({ prediction: 2, version: 'v2' });
+    expect((await ws.get()).status?.rollout).toMatchObject({ phase: 'Stable', stable: 'v2' });
     // The job is run again, as people do.
     const again = await release([...withModel, 'right.json'], { WAIT: '5m' });
     expect(again).toMatchObject({ code: 0 });
