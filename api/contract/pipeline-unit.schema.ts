@@ -31,6 +31,7 @@ const action: z.ZodType<StepAction> = z.discriminatedUnion('kind', [
     url: z.string(),
     inputs: byName(z.unknown()),
     output: z.string().exactOptional(),
+    sticky: z.string().exactOptional(),
     timeoutMs: ms,
   }),
   z.strictObject({ kind: z.literal('transform'), value: z.string() }),

@@ -36,6 +36,8 @@ export type StepAction =
       /** Templates by input of the model. */
       readonly inputs: Readonly<Record<string, unknown>>;
       readonly output?: string;
+      /** Expression that gives the sticky key. */
+      readonly sticky?: string;
       readonly timeoutMs: number;
     }
   | { readonly kind: 'transform'; readonly value: string }

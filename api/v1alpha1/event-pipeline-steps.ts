@@ -91,6 +91,11 @@ const modelStep = z
       .describe(
         'Data of the event that is emitted; `$outputs` holds the outputs by name. Default: the outputs, with `model` and `version`.',
       ),
+    sticky: expression
+      .optional()
+      .describe(
+        'Expression that gives a key, text or a number: events with the same key, and HTTP callers with the same value in the header that the model names in `sticky`, are answered by the same version. Default: no key.',
+      ),
     timeout,
   })
   .meta(celRules(timeoutRules))

@@ -30,6 +30,7 @@ function ofStep({ when, idempotency, transform, fanout, model, publish }: Pipeli
     ...wrapped(fanout?.output, [...path, 'fanout', 'output'], 'results'),
     ...templates(model?.inputs, [...path, 'model', 'inputs']),
     ...wrapped(model?.output, [...path, 'model', 'output'], 'outputs'),
+    ...expression(model?.sticky, [...path, 'model', 'sticky']),
     ...template(publish?.routingKey, [...path, 'publish', 'routingKey']),
   ];
 }

@@ -125,9 +125,14 @@ function actionOf(
     return { kind: 'http', url, timeoutMs: ms(container.timeout) };
   }
   if (model) {
-    const { ref, inputs, output, timeout } = model;
+    const { ref, inputs, output, sticky, timeout } = model;
     const url = `http://${modelService(ref)}`;
-    return { kind: 'model', ref, url, inputs, ...(output !== undefined && { output }), timeoutMs: ms(timeout) };
+    return {
+      ...{ kind: 'model', ref, url, inputs },
+      ...(output !== undefined && { output }),
+      ...(sticky !== undefined && { sticky }),
+      timeoutMs: ms(timeout),
+    };
   }
   if (fanout) {
     const { output, timeout, ...rest } = fanout;

@@ -187,6 +187,39 @@ test('an expression that fails is what the event ends with', async () => {
   expect(error.code).toBe('ExpressionFailed');
 });
 
+test('versions that share the traffic: each is asked about once, not again at each turn', async () => {
+  const servers = [await served(iris(1)), await served(iris(2), { version: 'v2' })] as const;
+  let turn = 0;
+  const proxy = await recorder(() => servers[turn as 0 | 1]);
+  const step = stepFor(proxy.url, { X: [1, 2, 3, 4] });
+  const versions: unknown[] = [];
+  for (turn of [0, 1, 0, 1, 0, 1]) {
+    const [emitted] = await step.run(eventOf({}), contextOf());
+    versions.push((emitted?.data as IrisData | undefined)?.version);
+  }
+  expect(versions).toEqual(['v1', 'v2', 'v1', 'v2', 'v1', 'v2']);
+  expect(proxy.requests.filter(({ method }) => method === 'GET')).toHaveLength(2);
+});
+
+test.each<[value: unknown, header: string | undefined]>([
+  ['ann', 'ann'],
+  [42, '42'],
+  ['größe', Buffer.from('größe').toString('latin1')],
+  [undefined, undefined],
+])('the key %j goes along as a header', async (user, header) => {
+  const proxy = await recorder(await served(iris(1)).then((server) => () => server));
+  const step = stepFor(proxy.url, { X: [1, 2, 3, 4] }, { sticky: 'user' });
+  await step.run(eventOf({ user }), contextOf());
+  expect(proxy.requests.map(({ headers }) => headers['x-levada-key'])).toEqual([undefined, header]);
+});
+
+test.each([[true], [{ id: 1 }], ['a\nb']])('%j is no key', async (user) => {
+  const { url } = await served(iris(1));
+  const step = stepFor(url, { X: [1, 2, 3, 4] }, { sticky: 'user' });
+  const error = await failureOf(step.run(eventOf({ user }), contextOf()));
+  expect(error.code).toBe('ExpressionWrongType');
+});
+
 test('another version with another signature: inputs that fit the new one are not held against the old one', async () => {
   const old = await served(fixture('two-inputs'), { version: 'v1' });
   const next = await served(fixture('logits'), { version: 'v2' });

@@ -1,7 +1,9 @@
 import type { StepAction } from '../../../api/contract/pipeline.ts';
+import { stickyKeyHeader } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf, errors, LevadaError } from '../../../api/errors.ts';
 import { compileExpression, type Expression } from '../../../api/language/expression.ts';
 import { compileTemplate, type Template, unwrapExpression } from '../../../api/language/template.ts';
+import { show } from '../../../api/rules.ts';
 import { printable } from '../../events/json.ts';
 import { attributesOf, type Event } from '../../events/message.ts';
 import { type Deadline, deadlineIn, displayUrl, type HttpAnswer, HttpClient } from '../http/client.ts';
@@ -39,6 +41,9 @@ class ModelStep implements Step {
   readonly #name: string;
   readonly #inputs: Template;
   readonly #output: Expression | undefined;
+  readonly #sticky: Expression | undefined;
+  /** Versions that have answered: several share the traffic, and take and give the same. */
+  readonly #versions = new Set<string>();
   /** The last one that was seen. A promise, so that messages that start together ask once. */
   #signature: Promise<ModelSignature> | undefined;
 
@@ -47,6 +52,7 @@ class ModelStep implements Step {
     this.#environment = environment;
     this.#inputs = compileTemplate(action.inputs);
     this.#output = action.output === undefined ? undefined : outputExpression(action.output);
+    this.#sticky = action.sticky === undefined ? undefined : compileExpression(action.sticky, { variables: ['event'] });
     this.#url = new URL(`/v2/models/${encodeURIComponent(action.ref)}`, parseUrl(action.url));
     this.#name = displayUrl(this.#url);
     this.#client = new HttpClient(action.timeoutMs);
@@ -55,7 +61,8 @@ class ModelStep implements Step {
   async run(event: Event, context: StepContext): Promise<Emitted[]> {
     const variables = { event: attributesOf(event.message) };
     const values = (await this.#inputs.render(event.data, variables)) as Record<string, unknown>;
-    const { answer, signature } = await this.#ask(values, deadlineIn(this.#action.timeoutMs), context);
+    const key = this.#sticky && keyOf(this.#sticky, await this.#sticky.evaluate(event.data, variables));
+    const { answer, signature } = await this.#ask(values, key, deadlineIn(this.#action.timeoutMs), context);
     const { model, version, outputs } = parseAnswer(answer.body, this.#name);
     const oneRow = signature.inputs.every(hasBatch);
     const byName = Object.fromEntries(outputs.map((output) => [output.name, outputValue(output, oneRow)]));
@@ -75,7 +82,12 @@ class ModelStep implements Step {
    * The model's answer, a 2xx, and the signature that the inputs were checked against. What does not fit a signature
    * that was fetched earlier is held against a new one: another version may serve by now.
    */
-  async #ask(values: Record<string, unknown>, deadline: Deadline, context: StepContext): Promise<Asked> {
+  async #ask(
+    values: Record<string, unknown>,
+    key: string | undefined,
+    deadline: Deadline,
+    context: StepContext,
+  ): Promise<Asked> {
     for (let isFresh = this.#signature === undefined; ; isFresh = true) {
       const known = this.#known(deadline, context);
       const signature = await abortable(known, context.signal);
@@ -87,10 +99,13 @@ class ModelStep implements Step {
         this.#forget(known);
         continue;
       }
-      const answer = await this.#call('POST', '/infer', body, deadline, context, context.signal);
-      const version = answer.headers['x-levada-version'] ?? signature.version;
+      const headers = key === undefined ? {} : { [stickyKeyHeader]: key };
+      const answer = await this.#call('POST', '/infer', { body, headers, deadline, context, signal: context.signal });
+      const version = String(answer.headers['x-levada-version'] ?? signature.version);
       const misfits = answer.status === 400 && signatureErrors.has(answer.headers['x-levada-error']);
-      if (version !== signature.version || misfits) this.#forget(known);
+      const isNew = !this.#versions.has(version);
+      this.#versions.add(version);
+      if ((isNew && version !== signature.version) || misfits) this.#forget(known);
       if (misfits && !isFresh) continue;
       const failure = this.#failure(answer);
       if (failure) throw failure;
@@ -101,7 +116,8 @@ class ModelStep implements Step {
   #known(deadline: Deadline, context: StepContext): Promise<ModelSignature> {
     if (this.#signature !== undefined) return this.#signature;
     // Others may wait for it as well: it is not one message's to abort.
-    const fetched = this.#call('GET', '', undefined, deadline, context, new AbortController().signal).then((answer) => {
+    const { signal } = new AbortController();
+    const fetched = this.#call('GET', '', { headers: {}, deadline, context, signal }).then((answer) => {
       const failure = this.#failure(answer);
       if (failure) throw failure;
       const version = answer.headers['x-levada-version'];
@@ -119,10 +135,7 @@ class ModelStep implements Step {
   async #call(
     method: 'GET' | 'POST',
     path: string,
-    body: string | undefined,
-    deadline: Deadline,
-    { traceparent, tracestate }: StepContext,
-    signal: AbortSignal,
+    { body, headers, deadline, context: { traceparent, tracestate }, signal }: Call,
   ): Promise<HttpAnswer> {
     const { origin, pathname } = this.#environment.resolve(this.#url);
     return this.#client.call({
@@ -130,6 +143,7 @@ class ModelStep implements Step {
       url: new URL(`${pathname}${path}`, origin),
       name: this.#name,
       headers: {
+        ...headers,
         traceparent,
         ...(tracestate !== undefined && { tracestate }),
         accept: 'application/json',
@@ -162,6 +176,29 @@ class ModelStep implements Step {
 
 const outputExpression = (text: string): Expression =>
   compileExpression(unwrapExpression(text) ?? text, { variables: ['event', 'outputs'] });
+
+interface Call {
+  readonly body?: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly deadline: Deadline;
+  readonly context: StepContext;
+  readonly signal: AbortSignal;
+}
+
+/** As a header carries it: its UTF-8 bytes, which is what HTTP callers send as well. @throws LevadaError ExpressionWrongType */
+function keyOf({ text: expression }: Expression, value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined; // an event without a key
+  const text = typeof value === 'number' ? String(value) : value;
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: a header cannot carry them
+  if (typeof text !== 'string' || /[\x00-\x1f\x7f]/.test(text)) {
+    throw new LevadaError('ExpressionWrongType', {
+      expression,
+      found: show(value),
+      allowed: 'text without control characters, or a number',
+    });
+  }
+  return Buffer.from(text).toString('latin1');
+}
 
 interface Asked {
   readonly answer: HttpAnswer;
