@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { routingName } from '../api/contract/names.ts';
 import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../api/v1alpha1/resource.ts';
 import { freshPlacement } from '../brokers/rabbitmq/known.ts';
@@ -62,7 +63,13 @@ function refuse(problems: Loaded['problems']): void {
 }
 
 function objectsOf(resource: Resource, image: string): KubernetesObject[] {
-  if (resource.kind === 'ModelDeployment') return renderObjects(resource, planNew(resource), { image });
+  if (resource.kind === 'ModelDeployment') {
+    const plan = planNew(resource);
+    const { name } = resource.metadata;
+    if (plan.routing)
+      printNote(`ModelDeployment ${name}: without the ConfigMap ${routingName(name)}, which the operator signs`);
+    return renderObjects(resource, plan, { image });
+  }
   const problems = checkOnCluster(resource);
   const name = `EventPipeline ${resource.metadata.name}`;
   for (const { path, message } of problems) printNote(`${name}: ${path}: ${message}`);

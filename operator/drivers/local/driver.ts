@@ -101,7 +101,7 @@ export class LocalDriver implements Driver {
     const state: OwnerState = before ?? { plan: undefined, units: new Map(), fronts: new Map() };
     state.plan = undefined;
     this.#owners.set(owner, state);
-    await this.#routing.prepare(owner);
+    if (plan.units.some(({ config }) => config.routing)) await this.#routing.prepare(owner);
     for (const { service, target } of plan.fronts) {
       const front = state.fronts.get(service);
       if (front) front.target = target;
@@ -149,7 +149,6 @@ export class LocalDriver implements Driver {
 
   async close(): Promise<void> {
     clearInterval(this.#poll);
-    this.#routing.close();
     for (const { units } of this.#owners.values()) {
       for (const { generations } of units.values()) for (const generation of generations) this.#end(generation);
     }
@@ -158,6 +157,7 @@ export class LocalDriver implements Driver {
       for (const { socket } of [...units.values(), ...fronts.values()]) socket.close();
     }
     this.#owners.clear();
+    await this.#routing.close();
   }
 
   /** Ends everything at once; what is in hand is lost. */

@@ -113,8 +113,9 @@ export class LocalRouting {
     await rm(this.folder(owner), { recursive: true, force: true });
   }
 
-  close(): void {
+  async close(): Promise<void> {
     this.#desk.close();
+    await Promise.all([...this.#states.keys()].map((owner) => this.forget(owner)));
   }
 
   async #write(owner: string, name: string, text: string): Promise<void> {

@@ -68,7 +68,7 @@ function configOf(
     },
     secret: secretFolder,
     secretName,
-    listen: { host: '0.0.0.0', ...containerPorts },
+    listen: { host: '0.0.0.0', serving: containerPorts.serving, admin: containerPorts.admin },
   };
 }
 
