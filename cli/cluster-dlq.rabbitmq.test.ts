@@ -41,146 +41,149 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
     await rm(folder, { recursive: true, force: true });
   });
 
-  onEachRabbit((broker) => {
-    /** A pipeline whose step has given up three orders, its Secret, and how the command is told of it. */
-    async function gaveUp() {
-      const namespace = await freshNamespace(client);
-      const uri = await freshVhost(broker);
-      const pipeline = `${namespace}/orders`;
-      const transport = new RabbitTransport(settingsFromUri(uri, 'the test'));
-      const bindings = [{ pipeline, type: 'order.created' }];
-      await transport.apply({ pipeline, queues: [{ name: 'check', bindings }] });
-      const order = (n: number) => ({
-        id: `order-${n}`,
-        source: 'test',
-        type: 'order.created',
-        extensions: {},
-        datacontenttype: 'application/json',
-        data: Buffer.from(JSON.stringify({ n })),
-        delivery: { attempt: 1 },
-      });
-      await transport.publish(pipeline, [order(1), order(2), order(3)]);
-      const consumer = await transport.consume({ pipeline, queue: 'check' }, 10, (delivery) => {
-        const dead = {
-          step: 'check',
-          reason: 'HandlerRejected' as const,
-          attempt: 1,
-          error: 'no',
-          time: '2030-01-01T12:00:00.000Z',
-        };
-        const message = { ...delivery.message, delivery: { attempt: 1, dead } };
-        delivery.settle({ kind: 'dead', message }).catch(() => {});
-      });
-      const dead = async () => (await transport.depths(pipeline))['check']?.dead;
-      await until('all are dead letters', async () => (await dead()) === 3);
-      await consumer.close();
-      const spec = {
-        broker: { rabbitmq: { secretRef: { name: 'broker' } } },
-        sources: [{ name: 'api', emits: 'order.created', http: { path: '/' } }],
-        steps: [{ name: 'check', consumes: ['order.created'], http: { url: 'http://checks/' } }],
-      };
-      await client.apply(typeOf('EventPipeline'), { metadata: { namespace, name: 'orders' }, spec } as StoredObject, {
-        fieldManager: 'test',
-      });
-      const secret = (data: object) =>
-        client.apply(
-          { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },
-          { metadata: { namespace, name: 'broker' }, stringData: data } as StoredObject,
-          { fieldManager: 'test' },
-        );
-      const flags = ['--kubeconfig', plane.kubeconfig, '-n', namespace];
-      const dlq = (...args: string[]) => run(dlqCommand(), 'orders', ...args, ...flags);
-      const ready = async () => (await transport.depths(pipeline))['check']?.ready;
-      return { namespace, uri, pipeline, transport, secret, dlq, dead, ready };
-    }
-
-    it('lists, shows, drops and replays what a step has given up, by the Secret of the pipeline', async () => {
-      const { namespace, uri, transport, secret, dlq, dead, ready } = await gaveUp();
-      await expect(dlq('ls')).rejects.toMatchObject({
-        code: 'SecretNotFound',
-        message: expect.stringContaining(`${namespace}/broker`),
-      });
-      await secret({ uri });
-      const { stdout } = await dlq('ls');
-      expect(stdout).toMatch(/^STEP +ID +TYPE +REASON/);
-      expect(stdout.match(/check +order-\d +order\.created +HandlerRejected/g)).toHaveLength(3);
-      expect((await dlq('show', 'order-2')).stdout).toContain('"n": 2');
-      expect((await dlq('replay', '--all', '--where', 'n > 1', '--dry-run')).stdout).toContain(
-        '2 dead letters would be',
-      );
-      await expect(dlq('replay', '--all', '--to', 'nobody')).rejects.toMatchObject({
-        code: 'Usage',
-        message: '--to: found nobody; allowed: a step that runs: check',
-      });
-      expect((await dlq('drop', 'order-3')).stdout).toContain('1 dead letter dropped');
-      expect((await dlq('replay', '--all')).stdout).toContain('2 dead letters replayed');
-      expect(await dlq('replay', '--all')).toMatchObject({ exitCode: 1 });
-      await until('they are in the queue of their step', async () => (await ready()) === 2 && (await dead()) === 0);
-      await transport.close();
-    });
-
-    it('asks with the rights of the user, and says which one is missing', async () => {
-      const { namespace, uri, transport, secret } = await gaveUp();
-      await secret({ uri });
-      const kubeconfig = join(folder, 'nobody');
-      await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(plane, plane.nobody)), { mode: 0o600 });
-      const asked = run(dlqCommand(), 'orders', 'ls', '--kubeconfig', kubeconfig, '-n', namespace);
-      await expect(asked).rejects.toMatchObject({
-        code: 'ClusterForbidden',
-        message: expect.stringContaining('cannot get resource "eventpipelines"'),
-      });
-      await transport.close();
-    });
-
-    it('reaches a broker behind a Service through a pod, with its name for TLS', async () => {
-      const { namespace, uri, pipeline, transport } = await gaveUp();
-      const settings = settingsFromUri(uri, 'the test');
-      const labels = { app: 'rabbitmq' };
-      const ports = [{ name: 'amqp', containerPort: 15672 }];
-      const body = {
-        metadata: { name: 'rabbitmq-0', labels },
-        spec: { containers: [{ name: 'a', image: 'a', ports }] },
-      };
-      const pods = pathOf({ apiVersion: 'v1', kind: 'Pod', plural: 'pods' }, { namespace });
-      await client.call({ method: 'POST', path: pods, body });
-      const service = {
-        metadata: { name: 'rabbitmq' },
-        spec: { selector: labels, ports: [{ port: 5672, targetPort: 'amqp' }] },
-      };
-      const services = pathOf({ apiVersion: 'v1', kind: 'Service', plural: 'services' }, { namespace });
-      await client.call({ method: 'POST', path: services, body: service });
-      const asked: string[] = [];
-      const inside = { ...settings, host: `rabbitmq.${namespace}.svc`, port: 5672 };
-      const way = () =>
-        reach(client, inside, {
-          namespace,
-          isInside: false,
-          forward: async (pod, socket) => {
-            asked.push(`${pod.namespace}/${pod.name}:${pod.port}`);
-            const broker = connect(settings.port, settings.host).on('error', () => socket.destroy());
-            socket.pipe(broker).pipe(socket);
-          },
+  onEachRabbit(
+    (broker) => {
+      /** A pipeline whose step has given up three orders, its Secret, and how the command is told of it. */
+      async function gaveUp() {
+        const namespace = await freshNamespace(client);
+        const uri = await freshVhost(broker);
+        const pipeline = `${namespace}/orders`;
+        const transport = new RabbitTransport(settingsFromUri(uri, 'the test'));
+        const bindings = [{ pipeline, type: 'order.created' }];
+        await transport.apply({ pipeline, queues: [{ name: 'check', bindings }] });
+        const order = (n: number) => ({
+          id: `order-${n}`,
+          source: 'test',
+          type: 'order.created',
+          extensions: {},
+          datacontenttype: 'application/json',
+          data: Buffer.from(JSON.stringify({ n })),
+          delivery: { attempt: 1 },
         });
-      await expect(way()).rejects.toMatchObject({ code: 'BrokerUnavailable' }); // its pod is not ready
-      const status = { conditions: [{ type: 'Ready', status: 'True' }] };
-      const merge = 'application/merge-patch+json';
-      await client.call({ method: 'PATCH', path: `${pods}/rabbitmq-0/status`, body: { status }, contentType: merge });
-      const reached = await way();
-      expect(reached.settings).toMatchObject({ host: '127.0.0.1', serverName: inside.host });
-      const through = new RabbitTransport(reached.settings);
-      expect(await through.lookAt(pipeline).depths(pipeline)).toMatchObject({ check: { dead: 3 } });
-      expect(new Set(asked)).toEqual(new Set([`${namespace}/rabbitmq-0:15672`]));
-      await through.close();
-      await reached.close();
-      // Inside of a cluster, and where no such Service is, it is asked itself.
-      for (const [host, isInside] of [
-        [inside.host, true],
-        ['elsewhere', false],
-      ] as const) {
-        const direct = await reach(client, { ...inside, host }, { namespace, isInside, forward: async () => {} });
-        expect(direct.settings).toEqual({ ...inside, host });
+        await transport.publish(pipeline, [order(1), order(2), order(3)]);
+        const consumer = await transport.consume({ pipeline, queue: 'check' }, 10, (delivery) => {
+          const dead = {
+            step: 'check',
+            reason: 'HandlerRejected' as const,
+            attempt: 1,
+            error: 'no',
+            time: '2030-01-01T12:00:00.000Z',
+          };
+          const message = { ...delivery.message, delivery: { attempt: 1, dead } };
+          delivery.settle({ kind: 'dead', message }).catch(() => {});
+        });
+        const dead = async () => (await transport.depths(pipeline))['check']?.dead;
+        await until('all are dead letters', async () => (await dead()) === 3);
+        await consumer.close();
+        const spec = {
+          broker: { rabbitmq: { secretRef: { name: 'broker' } } },
+          sources: [{ name: 'api', emits: 'order.created', http: { path: '/' } }],
+          steps: [{ name: 'check', consumes: ['order.created'], http: { url: 'http://checks/' } }],
+        };
+        await client.apply(typeOf('EventPipeline'), { metadata: { namespace, name: 'orders' }, spec } as StoredObject, {
+          fieldManager: 'test',
+        });
+        const secret = (data: object) =>
+          client.apply(
+            { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' },
+            { metadata: { namespace, name: 'broker' }, stringData: data } as StoredObject,
+            { fieldManager: 'test' },
+          );
+        const flags = ['--kubeconfig', plane.kubeconfig, '-n', namespace];
+        const dlq = (...args: string[]) => run(dlqCommand(), 'orders', ...args, ...flags);
+        const ready = async () => (await transport.depths(pipeline))['check']?.ready;
+        return { namespace, uri, pipeline, transport, secret, dlq, dead, ready };
       }
-      await transport.close();
-    });
-  });
+
+      it('lists, shows, drops and replays what a step has given up, by the Secret of the pipeline', async () => {
+        const { namespace, uri, transport, secret, dlq, dead, ready } = await gaveUp();
+        await expect(dlq('ls')).rejects.toMatchObject({
+          code: 'SecretNotFound',
+          message: expect.stringContaining(`${namespace}/broker`),
+        });
+        await secret({ uri });
+        const { stdout } = await dlq('ls');
+        expect(stdout).toMatch(/^STEP +ID +TYPE +REASON/);
+        expect(stdout.match(/check +order-\d +order\.created +HandlerRejected/g)).toHaveLength(3);
+        expect((await dlq('show', 'order-2')).stdout).toContain('"n": 2');
+        expect((await dlq('replay', '--all', '--where', 'n > 1', '--dry-run')).stdout).toContain(
+          '2 dead letters would be',
+        );
+        await expect(dlq('replay', '--all', '--to', 'nobody')).rejects.toMatchObject({
+          code: 'Usage',
+          message: '--to: found nobody; allowed: a step that runs: check',
+        });
+        expect((await dlq('drop', 'order-3')).stdout).toContain('1 dead letter dropped');
+        expect((await dlq('replay', '--all')).stdout).toContain('2 dead letters replayed');
+        expect(await dlq('replay', '--all')).toMatchObject({ exitCode: 1 });
+        await until('they are in the queue of their step', async () => (await ready()) === 2 && (await dead()) === 0);
+        await transport.close();
+      });
+
+      it('asks with the rights of the user, and says which one is missing', async () => {
+        const { namespace, uri, transport, secret } = await gaveUp();
+        await secret({ uri });
+        const kubeconfig = join(folder, 'nobody');
+        await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(plane, plane.nobody)), { mode: 0o600 });
+        const asked = run(dlqCommand(), 'orders', 'ls', '--kubeconfig', kubeconfig, '-n', namespace);
+        await expect(asked).rejects.toMatchObject({
+          code: 'ClusterForbidden',
+          message: expect.stringContaining('cannot get resource "eventpipelines"'),
+        });
+        await transport.close();
+      });
+
+      it('reaches a broker behind a Service through a pod, with its name for TLS', async () => {
+        const { namespace, uri, pipeline, transport } = await gaveUp();
+        const settings = settingsFromUri(uri, 'the test');
+        const labels = { app: 'rabbitmq' };
+        const ports = [{ name: 'amqp', containerPort: 15672 }];
+        const body = {
+          metadata: { name: 'rabbitmq-0', labels },
+          spec: { containers: [{ name: 'a', image: 'a', ports }] },
+        };
+        const pods = pathOf({ apiVersion: 'v1', kind: 'Pod', plural: 'pods' }, { namespace });
+        await client.call({ method: 'POST', path: pods, body });
+        const service = {
+          metadata: { name: 'rabbitmq' },
+          spec: { selector: labels, ports: [{ port: 5672, targetPort: 'amqp' }] },
+        };
+        const services = pathOf({ apiVersion: 'v1', kind: 'Service', plural: 'services' }, { namespace });
+        await client.call({ method: 'POST', path: services, body: service });
+        const asked: string[] = [];
+        const inside = { ...settings, host: `rabbitmq.${namespace}.svc`, port: 5672 };
+        const way = () =>
+          reach(client, inside, {
+            namespace,
+            isInside: false,
+            forward: async (pod, socket) => {
+              asked.push(`${pod.namespace}/${pod.name}:${pod.port}`);
+              const broker = connect(settings.port, settings.host).on('error', () => socket.destroy());
+              socket.pipe(broker).pipe(socket);
+            },
+          });
+        await expect(way()).rejects.toMatchObject({ code: 'BrokerUnavailable' }); // its pod is not ready
+        const status = { conditions: [{ type: 'Ready', status: 'True' }] };
+        const merge = 'application/merge-patch+json';
+        await client.call({ method: 'PATCH', path: `${pods}/rabbitmq-0/status`, body: { status }, contentType: merge });
+        const reached = await way();
+        expect(reached.settings).toMatchObject({ host: '127.0.0.1', serverName: inside.host });
+        const through = new RabbitTransport(reached.settings);
+        expect(await through.lookAt(pipeline).depths(pipeline)).toMatchObject({ check: { dead: 3 } });
+        expect(new Set(asked)).toEqual(new Set([`${namespace}/rabbitmq-0:15672`]));
+        await through.close();
+        await reached.close();
+        // Inside of a cluster, and where no such Service is, it is asked itself.
+        for (const [host, isInside] of [
+          [inside.host, true],
+          ['elsewhere', false],
+        ] as const) {
+          const direct = await reach(client, { ...inside, host }, { namespace, isInside, forward: async () => {} });
+          expect(direct.settings).toEqual({ ...inside, host });
+        }
+        await transport.close();
+      });
+    },
+    { concurrent: false },
+  ); // what the command prints is taken from this process
 });

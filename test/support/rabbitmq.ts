@@ -22,15 +22,18 @@ declare module 'vitest' {
 /**
  * The same tests on each broker, and on all brokers at the same time: most of them wait most of the time. A broker that is
  * not there is skipped, with the reason.
+ *
+ * @param concurrent false: where tests share something beside brokers, what this process prints for one
  */
 export function onEachRabbit(
   tests: (broker: { name: string; settings: RabbitSettings; management: string }) => void,
+  { concurrent = true } = {},
 ): void {
   for (const { name, uri, management = '', missing } of inject('rabbitmq')) {
     if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${missing ?? 'no reason'})`, () => {});
     else {
       const broker = { name, settings: settingsFromUri(uri, 'the test'), management };
-      describe(`RabbitMQ ${name}`, { concurrent: true }, () => {
+      describe(`RabbitMQ ${name}`, { concurrent }, () => {
         describe('one after the other', { concurrent: false }, () => tests(broker));
       });
     }
