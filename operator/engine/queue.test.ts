@@ -45,6 +45,24 @@ describe('KeyedQueue', () => {
     await end('a');
   });
 
+  it('works on a key again after the time that it asks for, unless something comes before', async () => {
+    const started: number[] = [];
+    const queue = new KeyedQueue(
+      async () => {
+        started.push(Date.now());
+        return started.length < 4 ? 1_000 : undefined;
+      },
+      { firstMs: 100, maxMs: 400, failed: () => {} },
+    );
+    const begin = Date.now();
+    queue.add('a');
+    await vi.advanceTimersByTimeAsync(1_500);
+    queue.add('a'); // at 1,500: the next is at 2,500, not at 2,000
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(started.map((time) => time - begin)).toEqual([0, 1_000, 1_500, 2_500]);
+    await queue.close();
+  });
+
   it('works on different keys at the same time', async () => {
     const { queue, started, end } = setUp();
     queue.add('a');

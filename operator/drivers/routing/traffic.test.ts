@@ -1,0 +1,86 @@
+import { describe, expect, it } from 'vitest';
+import { latencyBoundsMs } from '../../../api/contract/routing-table.ts';
+import { countOf } from '../../plan/rollout/histogram.ts';
+import type { Report } from './report.ts';
+import { TrafficLog, trafficOf } from './traffic.ts';
+
+type Count = Report['counts'][number];
+
+const latency = (fast: number): number[] => [fast, ...Array<number>(latencyBoundsMs.length).fill(0)];
+const count = (version: string, by: Count['by'], requests: number, more: Partial<Count> = {}): Count => ({
+  ...{ version, by, requests, failures: [], latency: latency(requests) },
+  ...more,
+});
+const report = (process: string, ...counts: Count[]): Report => ({ process, counts });
+const failed = (blame: string, n: number) => ({ blame, reason: 'late', count: n });
+const about = { candidate: 'v2', stable: 'v1', until: 1_000 };
+
+describe('what was counted', () => {
+  it('is of the weights and of keys: rules and shadows are not drawn from the traffic', () => {
+    const traffic = trafficOf(
+      [count('v2', 'weight', 10), count('v2', 'match', 99), count('v2', 'shadow', 99), count('v1', 'weight', 90)],
+      about,
+    );
+    expect(traffic).toMatchObject({ candidate: 'v2', until: '1970-01-01T00:00:01.000Z', requests: 10 });
+    expect(countOf(traffic.latency!.candidate)).toBe(10);
+    expect(countOf(traffic.latency!.stable)).toBe(90);
+  });
+
+  it('says whose fault each failure was', () => {
+    const failures = [failed('candidate', 2), failed('client', 3), failed('unclear', 4)];
+    expect(trafficOf([count('v2', 'weight', 20, { failures })], about).answers).toEqual([
+      { candidate: 'Ok', count: 11 },
+      { candidate: 'ServerError', stable: 'Ok', count: 2 },
+      { candidate: 'ClientError', stable: 'ClientError', count: 3 },
+      { candidate: 'ServerError', count: 4 },
+    ]);
+  });
+
+  it('has a key as one trial, whatever it asked', () => {
+    const keys = { n: 5, failures: 1 };
+    const traffic = trafficOf([count('v2', 'sticky', 1_000, { keys, failures: [failed('candidate', 200)] })], about);
+    expect(traffic.requests).toBe(1_000);
+    expect(traffic.answers).toEqual([
+      { candidate: 'Ok', count: 4 },
+      { candidate: 'ServerError', stable: 'Ok', count: 1 },
+    ]);
+  });
+
+  it('sums what was compared', () => {
+    const compared = (n: number, failures: number) => ({ compared: { label: { n, failures } } });
+    const counts = [count('v2', 'weight', 9, compared(3, 1)), count('v2', 'sticky', 9, compared(4, 2))];
+    expect(trafficOf(counts, about).compared).toEqual({ label: { n: 7, failures: 3 } });
+  });
+});
+
+describe('increments', () => {
+  const taken = (log: TrafficLog, since: number, until: number) =>
+    log.take('o', since, until, 'v2', 'v1').answers.reduce((sum, answer) => sum + answer.count, 0);
+
+  it('begin with the first look, and a process that has come since begins at 0', () => {
+    const log = new TrafficLog();
+    log.add('o', [report('a', count('v2', 'weight', 100))], 1);
+    expect(taken(log, 0, 1)).toBe(0);
+    log.add('o', [report('a', count('v2', 'weight', 107)), report('b', count('v2', 'weight', 5))], 2);
+    expect(taken(log, 0, 2)).toBe(12);
+  });
+
+  it('are handed out until the status says that they were counted, and then never again', () => {
+    const log = new TrafficLog();
+    log.add('o', [report('a')], 1);
+    log.add('o', [report('a', count('v2', 'weight', 10))], 2);
+    expect(taken(log, 0, 2)).toBe(10);
+    expect(taken(log, 0, 2)).toBe(10); // the status could not be written
+    log.add('o', [report('a', count('v2', 'weight', 15))], 3);
+    expect(taken(log, 2, 3)).toBe(5);
+    expect(taken(log, 3, 3)).toBe(0);
+  });
+
+  it('never count less than nothing, whatever a pod says', () => {
+    const log = new TrafficLog();
+    const broken = count('v2', 'weight', 3, { failures: [failed('candidate', 1)], keys: { n: 1, failures: 1 } });
+    log.add('o', [report('a', count('v2', 'weight', 10, { keys: { n: 9, failures: 9 } }))], 1);
+    log.add('o', [report('a', broken)], 2);
+    expect(taken(log, 0, 2)).toBe(0);
+  });
+});
