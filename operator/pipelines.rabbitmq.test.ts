@@ -327,16 +327,22 @@ onClusterWithRabbit((broker) => {
 
   it('a queue that is gone is made anew at once, and the status says what is lost', async () => {
     await using shop = await cluster.shop();
-    await using _ = operator();
+    await using running = operator();
     await shop.apply('orders', [shop.step('check')]);
     await shop.says('orders', 'Ready', 'True Running');
     const [queue = ''] = await shop.queuesOf('orders', 'check');
     const channel = await shop.amqp.createChannel();
     await channel.deleteQueue(queue);
-    await until('it is said', async () => (await shop.read('orders')).status?.steps[0]?.lostAt !== undefined);
+    let seen = '';
+    const isSaid = async () => {
+      const { status } = await shop.read('orders');
+      seen = JSON.stringify(status);
+      return status?.steps[0]?.lostAt !== undefined;
+    };
+    await until('it is said', isSaid, { seen: () => `${seen}\n${running.log.join('\n')}` });
     await shop.says('orders', 'Ready', 'True Running');
     await shop.order('orders', { id: 1 });
-    await until('it is handled', () => shop.handler.got('check').length === 1);
+    await until('it is handled', () => shop.handler.got('check').length === 1, { seen: () => running.log.join('\n') });
   });
 
   it('deleted before it was ready, it leaves nothing', async () => {
