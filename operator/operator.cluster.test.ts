@@ -413,55 +413,68 @@ onCluster(() => {
       await admin.call({ method: 'PATCH', path, body, contentType: 'application/merge-patch+json' });
     }
 
-    it('after any of its writes, the next one comes to the same', { timeout: 600_000 }, async () => {
-      await using proxy = await CountingProxy.start(plane);
-      const folder = await mkdtemp(join(tmpdir(), 'levada-operator-'));
-      const children = ['ConfigMap', 'Deployment', 'Service', 'Service'];
-      /** Both versions, one after the other. @param killAt number of the write after which it dies; it is started again */
-      const run = async (name: string, killAt: number): Promise<number> => {
-        proxy.reset();
-        await freeLease();
-        let child = await startProcess(proxy, folder);
-        const killed = Promise.withResolvers<void>();
-        proxy.written = (count) => {
-          if (count !== killAt) return;
-          const ended = once(child, 'exit');
-          child.kill('SIGKILL');
-          ended
-            .then(async () => {
-              await freeLease();
-              child = await startProcess(proxy, folder);
-            })
-            .then(killed.resolve, killed.reject);
+    const table = { interval: '1s', steps: [{ weight: 50 }], gates: [], promotionHold: '0s' };
+    const ways: Array<[way: string, spec: object, beside: string[]]> = [
+      ['switch', {}, []],
+      ['rollout', { rollout: table }, ['ConfigMap']],
+    ];
+    it.each(ways)(
+      'in a %s, after any of its writes, the next one comes to the same',
+      {
+        timeout: 900_000,
+      },
+      async (way, spec, beside) => {
+        await using proxy = await CountingProxy.start(plane);
+        const folder = await mkdtemp(join(tmpdir(), 'levada-operator-'));
+        const children = [...beside, 'ConfigMap', 'Deployment', 'Service', 'Service'];
+        /** Both versions, one after the other. @param killAt number of the write after which it dies; it is started again */
+        const run = async (name: string, killAt: number): Promise<number> => {
+          proxy.reset();
+          await freeLease();
+          let child = await startProcess(proxy, folder);
+          const killed = Promise.withResolvers<void>();
+          proxy.written = (count) => {
+            if (count !== killAt) return;
+            const ended = once(child, 'exit');
+            child.kill('SIGKILL');
+            ended
+              .then(async () => {
+                await freeLease();
+                child = await startProcess(proxy, folder);
+              })
+              .then(killed.resolve, killed.reject);
+          };
+          try {
+            await apply(name, [irisModel(1)], spec);
+            await says(name, 'Ready', 'True Serving');
+            await apply(name, [irisModel(1), irisModel(2)], spec);
+            await says(name, 'Ready', 'True Serving');
+            const kinds = async () => (await childrenOf(name)).map((one) => one.split(' ')[0]);
+            await until(`${name}: only the new version is left`, async () =>
+              isDeepStrictEqual(await kinds(), children),
+            );
+            if (killAt > 0) await killed.promise;
+            await says(name, 'Ready', 'True Serving');
+            expect(await childrenOf(name)).toContain(`Deployment ${name}-v2`);
+            return proxy.writes;
+          } finally {
+            proxy.written = () => {};
+            await end(child, 'SIGKILL');
+            await remove(name);
+          }
         };
         try {
-          await apply(name, [irisModel(1)]);
-          await says(name, 'Ready', 'True Serving');
-          await apply(name, [irisModel(1), irisModel(2)]);
-          await says(name, 'Ready', 'True Serving');
-          const kinds = async () => (await childrenOf(name)).map((one) => one.split(' ')[0]);
-          await until(`${name}: only the new version is left`, async () => isDeepStrictEqual(await kinds(), children));
-          if (killAt > 0) await killed.promise;
-          await says(name, 'Ready', 'True Serving');
-          expect(await childrenOf(name)).toContain(`Deployment ${name}-v2`);
-          return proxy.writes;
+          const writes = await run(`${way}-whole`, 0);
+          expect(writes).toBeGreaterThan(8);
+          // Each takes seconds: `npm run prove -- operator` has them all, any other run one in five, from a place drawn anew.
+          const [first, every] = process.env['LEVADA_PROVE'] ? [1, 1] : [1 + Math.floor(Math.random() * 5), 5];
+          for (let killAt = first; killAt < writes; killAt += every) await run(`${way}-${killAt}`, killAt);
         } finally {
-          proxy.written = () => {};
-          await end(child, 'SIGKILL');
-          await remove(name);
+          await rm(folder, { recursive: true, force: true });
+          await freeLease();
         }
-      };
-      try {
-        const writes = await run('whole', 0);
-        expect(writes).toBeGreaterThan(8);
-        // Each takes seconds: `npm run prove -- operator` has them all, any other run every third, from a place drawn anew.
-        const [first, every] = process.env['LEVADA_PROVE'] ? [1, 1] : [1 + Math.floor(Math.random() * 3), 3];
-        for (let killAt = first; killAt < writes; killAt += every) await run(`kill-${killAt}`, killAt);
-      } finally {
-        await rm(folder, { recursive: true, force: true });
-        await freeLease();
-      }
-    });
+      },
+    );
 
     it('on SIGTERM it gives the lease back and ends', async () => {
       await using proxy = await CountingProxy.start(plane);

@@ -10,11 +10,12 @@ import { operator } from './operator/operator.ts';
 import { type Options, parseOptions, UsageError, usage } from './options.ts';
 import { killAll } from './process.ts';
 import { commit, machine, store } from './results.ts';
+import { routing } from './routing/routing.ts';
 import { soak } from './soak.ts';
 import { verdictTable } from './table.ts';
 import { missingTools } from './wrk.ts';
 
-const benchmarks = { fanout, inference, messaging, operator, soak } satisfies Record<string, Benchmark>;
+const benchmarks = { fanout, inference, messaging, operator, routing, soak } satisfies Record<string, Benchmark>;
 
 function isBenchmark(name: string): name is keyof typeof benchmarks {
   return Object.hasOwn(benchmarks, name);

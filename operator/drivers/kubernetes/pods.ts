@@ -60,6 +60,8 @@ export class OwnedPods<S> {
     const hasEnded = !now || (before !== undefined && restarts(now) > restarts(before));
     if (hasEnded && last !== undefined) this.#options.ended?.(pod, last);
     const all = this.#of.get(key) ?? new Map<string, LivePod>();
+    // What another process has said is not what this one says.
+    if (hasEnded && now) this.#statuses.remove(now);
     if (now) {
       all.set(uid, now);
       this.#of.set(key, all);

@@ -1,0 +1,188 @@
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { request } from 'undici';
+import type { ModelServerConfig } from '../../../api/contract/model-server.ts';
+import { type RoutingTable, routingFiles } from '../../../api/contract/routing-table.ts';
+import { freePort } from '../../../operator/drivers/local/ports.ts';
+import { newSigningKey, publicKeyText, signRoutingTable } from '../../../operator/drivers/routing/signing.ts';
+import { type Bar, judge } from '../bars.ts';
+import type { Benchmark } from '../benchmark.ts';
+import { type Context, root } from '../context.ts';
+import { bodies, classNames, models } from '../iris.ts';
+import type { Options } from '../options.ts';
+import { loadCore, ready, type StartedProcess, serverCore, start } from '../process.ts';
+import { usage } from '../procfs.ts';
+import { generator, median, rotated, type Spread, shuffled, spread } from '../statistics.ts';
+import { figure, markdownTable } from '../table.ts';
+import { type LoadResult, runWrk } from '../wrk.ts';
+
+/** Percent that the candidate has; `none`: there is no routing table. */
+const shares = ['none', 0, 5, 50] as const;
+type Share = (typeof shares)[number];
+
+const connections = 64;
+/** Few enough that a request's time is its own, not that of a queue. */
+const fewConnections = 4;
+
+interface Sample extends LoadResult {
+  readonly share: Share;
+  readonly connections: number;
+  readonly round: number;
+  /** Of the stable version's process. */
+  readonly cpuMicrosPerRequest: number;
+}
+
+interface Results {
+  readonly samples: Sample[];
+}
+
+/** What a candidate costs the pods of the stable version. */
+export const routing: Benchmark = {
+  summary: 'what a candidate costs the stable version’s process, by its share',
+  async run(context, options) {
+    const results: Results = { samples: [] };
+    const key = newSigningKey();
+    const candidate = await startVersion(context, 'v2', [publicKeyText(key)], loadCore);
+    try {
+      const requests = context.file('oip.bodies', shuffled(await bodies('oip'), generator(options.seed)).join('\n'));
+      for (let round = 0; round < options.rounds; round++) {
+        for (const share of rotated([...shares], round, options.rounds)) {
+          const stable = await startVersion(context, 'v1', [publicKeyText(key)], serverCore);
+          try {
+            if (share !== 'none') await tell(stable, signRoutingTable(table(share, candidate), key));
+            for (const count of [connections, fewConnections]) {
+              const sample = await measure(options, stable, { share, round, connections: count, requests });
+              results.samples.push(sample);
+              const text = `${figure(sample.rate)} req/s, ${figure(sample.cpuMicrosPerRequest)} µs of CPU, p99 ${figure(sample.p99Ms)} ms`;
+              console.error(`round ${round + 1}/${options.rounds}  share ${share} c=${count}: ${text}`);
+            }
+          } finally {
+            await stable.stop();
+          }
+        }
+      }
+    } finally {
+      await candidate.stop();
+    }
+    const problems = results.samples
+      .filter(({ errors, requests }) => errors > 0 || requests === 0)
+      .map(({ share, round, errors }) => `share ${share} round ${round + 1}: ${errors} errors`);
+    return {
+      results,
+      tables: [`### Stable process\n\n${tableOf(results.samples)}`],
+      verdicts: judge(bars, results),
+      problems,
+      doubts: ['the candidate shares its core with the load generator'],
+    };
+  },
+};
+
+interface Version extends StartedProcess {
+  readonly url: string;
+  readonly admin: string;
+  readonly internal: number;
+}
+
+let starts = 0;
+
+async function startVersion(context: Context, version: string, keys: string[], core: number): Promise<Version> {
+  const [serving, admin, internal] = [await freePort(), await freePort(), await freePort()];
+  const label = `${version}-${++starts}`;
+  writeFileSync(join(context.dir, routingFiles.keys), JSON.stringify(keys));
+  const config: ModelServerConfig = {
+    kind: 'model-server',
+    ...{ model: 'iris', version, path: models.lr.onnx, classNames },
+    batching: { maxBatchSize: 64, maxDelayMs: 0 },
+    routing: { resource: 'default/iris', folder: context.dir },
+    listen: { host: '127.0.0.1', serving, admin, internal },
+  };
+  const path = context.file(`${label}.unit.json`, JSON.stringify(config));
+  const args = [join(root, 'runtime/main.ts'), '--config', path, '--linger-ms', '0'];
+  const started = start({ command: process.execPath, args }, { logPath: join(context.dir, `${label}.log`), core });
+  const url = `http://127.0.0.1:${serving}`;
+  await ready(started, `${url}/v2/health/ready`);
+  return { ...started, url, admin: `http://127.0.0.1:${admin}`, internal };
+}
+
+const table = (weight: number, { internal }: Version): RoutingTable => ({
+  resource: 'default/iris',
+  generation: 1,
+  stable: { version: 'v1' },
+  candidate: { version: 'v2', weight },
+  addresses: { v2: [`tcp://127.0.0.1:${internal}`] },
+  salt: 'v1/v2',
+});
+
+async function tell({ admin }: Version, signed: object): Promise<void> {
+  const { statusCode, body } = await request(`${admin}/routing`, { method: 'PUT', body: JSON.stringify(signed) });
+  const text = await body.text();
+  if (statusCode !== 200) throw new Error(`the routing table was refused: ${statusCode} ${text}`);
+}
+
+async function measure(
+  options: Options,
+  stable: Version,
+  about: { share: Share; round: number; connections: number; requests: string },
+): Promise<Sample> {
+  const { requests, ...rest } = about;
+  const load = { url: `${stable.url}/v2/models/iris/infer`, bodies: requests, connections: about.connections };
+  await runWrk({ ...load, seconds: options.warmUpSeconds });
+  const before = usage(stable.pid).cpuMicros;
+  const result = await runWrk({ ...load, seconds: options.seconds });
+  if (stable.exited()) throw new Error(`it ended under load:\n${stable.log()}`);
+  return { ...rest, ...result, cpuMicrosPerRequest: (usage(stable.pid).cpuMicros - before) / result.requests };
+}
+
+const of = (samples: readonly Sample[], share: Share, count: number) =>
+  samples.filter((sample) => sample.share === share && sample.connections === count);
+
+/** Of `share` against no table at all, round by round. */
+function paired(
+  { samples }: Results,
+  share: Share,
+  count: number,
+  value: (ours: Sample, theirs: Sample) => number,
+): Spread | undefined {
+  const without = of(samples, 'none', count);
+  const values = of(samples, share, count).flatMap((sample) => {
+    const other = without.find(({ round }) => round === sample.round);
+    return other ? [value(sample, other)] : [];
+  });
+  return values.length === 0 ? undefined : spread(values);
+}
+
+const cpuBar = (share: Share, goal: number): Bar<Results> => ({
+  name: `CPU a request of the stable process, candidate at ${share} %, against none`,
+  ...{ unit: '×', better: 'lower', goal },
+  figure: (results) =>
+    paired(results, share, connections, (ours, theirs) => ours.cpuMicrosPerRequest / theirs.cpuMicrosPerRequest),
+});
+
+const bars: readonly Bar<Results>[] = [
+  cpuBar(0, 1.05),
+  cpuBar(5, 1.15),
+  cpuBar(50, 1.5),
+  {
+    name: `p99 that a candidate at 5 % adds, ${fewConnections} connections`,
+    ...{ unit: 'ms', better: 'lower', goal: 1 },
+    figure: (results) => paired(results, 5, fewConnections, (ours, theirs) => ours.p99Ms - theirs.p99Ms),
+  },
+];
+
+function tableOf(samples: readonly Sample[]): string {
+  const rows = [connections, fewConnections].flatMap((count) =>
+    shares.map((share) => {
+      const group = of(samples, share, count);
+      const middle = (value: (sample: Sample) => number) => figure(median(group.map(value)));
+      return [
+        String(share),
+        String(count),
+        middle(({ rate }) => rate),
+        middle(({ p50Ms }) => p50Ms),
+        middle(({ p99Ms }) => p99Ms),
+        middle(({ cpuMicrosPerRequest }) => cpuMicrosPerRequest),
+      ];
+    }),
+  );
+  return markdownTable(['candidate %', 'c', 'req/s', 'p50 ms', 'p99 ms', 'CPU µs/req'], rows);
+}
