@@ -177,6 +177,7 @@ export class StandInKubelet {
       readonly listen: object;
       readonly secret?: string;
       path?: string | undefined;
+      readonly routing?: { folder: string };
     } | null;
     if (!config) return false;
     let { secret } = config;
@@ -189,6 +190,7 @@ export class StandInKubelet {
       for (const [key, value] of Object.entries(data)) await writeFile(join(folder, key), Buffer.from(value, 'base64'));
       if (volumeMounts.find(({ name }) => name === volume.name)?.mountPath === secret) secret = folder;
     }
+    if (config.routing) config.routing.folder = await this.#routingOf(pod, volumeMounts, config.routing.folder);
     const listen = { ...config.listen, host: address };
     for (const [mountPath, folder] of await this.#foldersOf(
       pod,
@@ -198,6 +200,19 @@ export class StandInKubelet {
     }
     await writeFile(file, JSON.stringify({ ...config, listen, ...(secret !== undefined && { secret }) }));
     return true;
+  }
+
+  /** A folder with what the ConfigMap that is mounted at `mountPath` holds now; one that is not there may be left out. */
+  async #routingOf(pod: Pod, mounts: NonNullable<Container['volumeMounts']>, mountPath: string): Promise<string> {
+    const { namespace = '', uid = '' } = pod.metadata;
+    const mount = mounts.find((one) => one.mountPath === mountPath);
+    const name = pod.spec.volumes?.find((one) => one.name === mount?.name)?.configMap?.name ?? '';
+    const folder = join(this.#folder, `${uid}-routing`);
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+    for (const [key, value] of Object.entries((await this.#dataOf(configMaps, namespace, name)) ?? {})) {
+      await writeFile(join(folder, key), value);
+    }
+    return folder;
   }
 
   /** Runs the init containers to their ends. @returns whether all have done their work */
