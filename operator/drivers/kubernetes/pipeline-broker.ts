@@ -151,13 +151,14 @@ export class PipelineBroker {
    * Looks what is in the queues.
    *
    * @param mend whether it also looks if everything is there
-   * @returns whether there is something to show
+   * @returns `changed`: there is something to show; `failed`: it could not be found out, and is to be looked at again soon
    */
-  async look(mend: boolean): Promise<boolean> {
+  async look(mend: boolean): Promise<{ readonly changed: boolean; readonly failed: boolean }> {
     const { pipeline, refresh } = this.#options;
     const session = this.#session;
-    if (!session || !this.#told || session.isAway) return false;
+    if (!session || !this.#told || session.isAway) return { changed: false, failed: false };
     const before = this.#shown;
+    let failed = false;
     try {
       // What was delivered while the broker was asked is in hand before or after.
       await refresh();
@@ -168,10 +169,10 @@ export class PipelineBroker {
       await refresh();
       this.#show(depths, first);
     } catch (error) {
-      // The next look may find it again.
       if (errorCodeOf(error) === undefined) throw error;
+      failed = true;
     }
-    return !isDeepStrictEqual(before, this.#shown);
+    return { changed: !isDeepStrictEqual(before, this.#shown), failed };
   }
 
   /** It carries this pipeline no more. Never rejects. */

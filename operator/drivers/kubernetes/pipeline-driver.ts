@@ -316,7 +316,9 @@ export class PipelineDriver implements Driver {
     const hasOther = isMend && (await broker.hasOtherSecret(wanted?.broker?.secret));
     // What could not be made is tried again.
     const isPending = isMend && wanted !== undefined && !isDeepStrictEqual(broker.told, wanted.topology);
-    const hasMoved = await broker.look(isMend);
+    const { changed: hasMoved, failed } = await broker.look(isMend);
+    // A pod has said that something is missing, maybe: that does not wait for the next round.
+    if (isMend && failed) kept.mendAt = Math.min(kept.mendAt, performance.now() + quickMs);
     kept.lookAt = Math.min(performance.now() + this.#pauseOf(kept, isGoing), kept.mendAt);
     if (hasOther || isPending || hasMoved) this.#changed(owner);
   }
