@@ -1,5 +1,5 @@
-import { request } from 'undici';
 import { containerPorts } from '../../../api/contract/names.ts';
+import { askAdmin } from '../admin-port.ts';
 import type { LivePod } from './types.ts';
 
 /** What pods of one kind say of themselves. */
@@ -26,7 +26,6 @@ interface Asked<S> {
   asking?: Promise<void>;
 }
 
-const timeoutMs = 2_000;
 /** Of an answer that is taken for a status. */
 const largestBytes = 512 * 1024;
 
@@ -106,15 +105,11 @@ export class PodStatuses<S> {
 
   /** Never rejects. */
   async #ask(entry: Asked<S>): Promise<void> {
-    const { podIP = '' } = entry.pod.status ?? {};
-    const host = podIP.includes(':') ? `[${podIP}]` : podIP;
+    const host = hostOf(entry.pod.status?.podIP ?? '');
     let status: S;
     try {
-      const { statusCode, body } = await request(`http://${host}:${containerPorts.admin}/status`, {
-        signal: AbortSignal.timeout(timeoutMs),
-      });
-      const text = await limited(body);
-      if (statusCode !== 200) return;
+      const { status: code, text } = await askAdmin(`http://${host}:${containerPorts.admin}/status`, largestBytes);
+      if (code !== 200) return;
       status = this.#answers.read(JSON.parse(text));
     } catch {
       return; // it has not begun to listen, or ends: what it said last is what is known
@@ -125,16 +120,8 @@ export class PodStatuses<S> {
   }
 }
 
-async function limited(body: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    if (size > largestBytes) throw new Error('too long for a status');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
-}
+/** An address as URLs have it. */
+export const hostOf = (podIP: string): string => (podIP.includes(':') ? `[${podIP}]` : podIP);
 
 export interface Said {
   readonly code: string;

@@ -6,6 +6,7 @@ import type { ObservedRouting, RoutingPlan } from '../../plan/units.ts';
 import { RoutingDesk, type Told } from '../routing/desk.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Peer, tableOf } from '../routing/table.ts';
+import { hostOf } from './asked.ts';
 import { isGoing } from './failures.ts';
 import type { ModelPodStatus } from './model-driver.ts';
 import type { LivePod } from './types.ts';
@@ -94,7 +95,7 @@ export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): Cluste
   const { metadata, status: { podIP } = {} } = pod;
   const version = metadata.labels?.[versionLabel];
   if (podIP === undefined || version === undefined || isGoing(pod)) return undefined;
-  const host = podIP.includes(':') ? `[${podIP}]` : podIP;
+  const host = hostOf(podIP);
   const isReady = status?.state === 'Loaded';
   return {
     version,

@@ -1,10 +1,11 @@
-import { request } from 'undici';
 import type { RoutingStatus, RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
-import { parseDuration } from '../../../api/duration.ts';
 import { messageOf } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
+import { judgedPhases, switchWhenReady } from '../../plan/rollout/look.ts';
+import { durationMs } from '../../plan/rollout/time.ts';
 import type { Traffic } from '../../plan/rollout/types.ts';
+import { askAdmin } from '../admin-port.ts';
 import { type Report, routingReport } from './report.ts';
 import type { Signer } from './signing.ts';
 import { TrafficLog } from './traffic.ts';
@@ -24,12 +25,9 @@ export interface DeskOptions {
   readonly log: (text: string) => void;
 }
 
-const timeoutMs = 2_000;
 /** Between two tries at a process that does not take its table. */
 const againMs = 1_000;
 const largestReport = 2 ** 20;
-
-const judgedPhases: readonly string[] = ['Progressing', 'Waiting', 'AwaitingApproval', 'Paused', 'Promoting'];
 
 /** Tells pods who answers which request, and asks them what became of it. */
 export class RoutingDesk {
@@ -126,37 +124,20 @@ export class RoutingDesk {
   }
 }
 
-const intervalMs = ({ spec }: ModelDeployment): number => parseDuration(spec.rollout?.interval ?? '15s') ?? 0;
+const intervalMs = ({ spec }: ModelDeployment): number => durationMs((spec.rollout ?? switchWhenReady).interval);
 
 /** @throws Error: it is not there, or refuses the table */
 async function put(url: string, body: string): Promise<RoutingStatus> {
-  const { statusCode, body: answer } = await request(url, {
-    method: 'PUT',
-    body,
-    signal: AbortSignal.timeout(timeoutMs),
-  });
-  const text = await limited(answer);
-  if (statusCode !== 200) throw new Error(`${statusCode} ${text.slice(0, 500)}`);
+  const { status, text } = await askAdmin(url, largestReport, body);
+  if (status !== 200) throw new Error(`${status} ${text.slice(0, 500)}`);
   return JSON.parse(text) as RoutingStatus;
 }
 
 async function reportOf(admin: string): Promise<Report | undefined> {
   try {
-    const { statusCode, body } = await request(`${admin}/routing`, { signal: AbortSignal.timeout(timeoutMs) });
-    const text = await limited(body);
-    return statusCode === 200 ? routingReport.parse(JSON.parse(text)) : undefined;
+    const { status, text } = await askAdmin(`${admin}/routing`, largestReport);
+    return status === 200 ? routingReport.parse(JSON.parse(text)) : undefined;
   } catch {
     return undefined; // it ends, or has only begun
   }
-}
-
-async function limited(body: AsyncIterable<Buffer>): Promise<string> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of body) {
-    size += chunk.length;
-    if (size > largestReport) throw new Error('the answer is too long');
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString();
 }

@@ -29,8 +29,8 @@ export function routingOf(
 ): RoutingPlan {
   const { split, match = [], sticky, shadow } = spec;
   // Once it serves, or has gone back, it has no share any more.
-  const isShared = rollout?.stable === stable && rollout.phase !== 'RolledBack' && rollout.phase !== 'Aborted';
-  const candidate = isShared && runs.has(rollout.candidate) ? rollout : undefined;
+  const hasShare = rollout?.stable === stable && rollout.phase !== 'RolledBack' && rollout.phase !== 'Aborted';
+  const candidate = hasShare && runs.has(rollout.candidate) ? rollout : undefined;
   const rules = match.filter(({ version }) => runs.has(version));
   const compared = (spec.rollout?.gates ?? []).flatMap(({ disagreement }) => disagreement?.output ?? []);
   // Meanwhile another version serves than the one that is to: then it answers all.

@@ -82,7 +82,7 @@ function bySteps(resource: ModelDeployment, observed: Observed, now: string): Tr
     {
       ...(serving !== undefined && { front: serving }),
       versions: observedVersions(resource, observed),
-      ...weightOf(before, observed),
+      appliedWeight: appliedWeight(before, observed),
       ...(observed.routing?.traffic && { traffic: observed.routing.traffic }),
     },
     now,
@@ -125,14 +125,14 @@ function observedVersions(resource: ModelDeployment, observed: Observed): Record
 }
 
 /** What all processes have acknowledged; one that has not yet what the rollout asked for decides. */
-function weightOf(rollout: RolloutStatus | undefined, { routing }: Observed): { appliedWeight?: number } {
+function appliedWeight(rollout: RolloutStatus | undefined, { routing }: Observed): number {
   const acknowledged = routing?.acknowledged ?? [];
   if (!rollout || rollout.phase === 'Stable' || acknowledged.length === 0) {
-    return { appliedWeight: Math.max(0, ...acknowledged.map((one) => one?.weight ?? 0)) };
+    return Math.max(0, ...acknowledged.map((one) => one?.weight ?? 0));
   }
   const { candidate, weight } = rollout;
   const weights = acknowledged.map((one) => (one && (one.version === candidate || weight === 0) ? one.weight : 0));
-  return { appliedWeight: weights.find((one) => one !== weight) ?? weight };
+  return weights.find((one) => one !== weight) ?? weight;
 }
 
 /** A status that somebody has restored without half of it is none. */
@@ -148,18 +148,22 @@ const emptyRollout = { message: '', intent: '', step: 0, requests: 0, weight: 0,
 
 /** Adds the versions that get requests besides, and the table that says so. */
 function withRouting(resource: ModelDeployment, observed: Observed, traffic: Traffic): Traffic {
-  const { spec, metadata } = resource;
-  if (traffic.fronts.length === 0) return traffic;
+  const { spec } = resource;
+  const [front] = traffic.fronts;
+  const serving = traffic.units.find(({ name }) => name === front?.target);
+  if (!serving) return traffic;
   const running = new Set(traffic.units.map(({ version }) => version));
   const others = [...new Set(sharers(spec))].filter((version) => !running.has(version));
   const units = [...traffic.units, ...others.flatMap((version) => unitOf(resource, observed, version) ?? [])];
   // What was said once has to be taken back.
   if (!isShared(spec) && !traffic.rollout && !observed.routing) return { ...traffic, units };
-  const [{ target } = { target: '' }] = traffic.fronts;
-  const stable = units.find(({ name }) => name === target)?.version ?? target.slice(metadata.name.length + 1);
   const status = traffic.rollout?.status;
   const rollout = status && status.phase !== 'Stable' ? status : undefined;
-  return { ...traffic, units, routing: routingOf(spec, stable, rollout, new Set(units.map((unit) => unit.version))) };
+  return {
+    ...traffic,
+    units,
+    routing: routingOf(spec, serving.version, rollout, new Set(units.map((unit) => unit.version))),
+  };
 }
 
 function versionUnit({ metadata, spec, status }: ModelDeployment, version: ModelVersion): Unit {

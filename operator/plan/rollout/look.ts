@@ -14,7 +14,7 @@ export interface Look {
 }
 
 /** Without `rollout` a version is switched as soon as it is loaded, however long that takes. */
-const switchWhenReady: RolloutSpec = {
+export const switchWhenReady: RolloutSpec = {
   interval: '15s',
   steps: [],
   minRequests: 0,
@@ -99,7 +99,8 @@ export function deadlineOf(rollout: UnderWay, look: Look): number {
   return since + durationMs(look.spec.progressDeadline);
 }
 
-const judgedPhases: readonly string[] = ['Progressing', 'Waiting', 'AwaitingApproval', 'Paused', 'Promoting'];
+/** In which gates are looked at. */
+export const judgedPhases: readonly string[] = ['Progressing', 'Waiting', 'AwaitingApproval', 'Paused', 'Promoting'];
 
 /** When to look again, if nothing changes before. */
 export function nextLook(rollout: UnderWay, look: Look): string | undefined {

@@ -26,6 +26,12 @@ class Tally {
   readonly seen = new Set<number>();
 }
 
+const failuresOf = ({ failures }: Tally): RoutingCount['failures'] =>
+  [...failures].map(([why, count]) => {
+    const [blame = '', reason = ''] = why.split(' ');
+    return { blame, reason, count };
+  });
+
 /** Keys that are remembered: more say nothing more. */
 const maxKeys = 200_000;
 /** Seed of the hash that keys are remembered by; another one than what shares them out. */
@@ -53,11 +59,7 @@ export class RoutingCounters {
       'levada_routing_failures_total',
       'Requests that the version was to answer and did not, by whose fault it was.',
       labels(['blame', 'reason']),
-      (tally) =>
-        [...tally.failures].map(([key, count]) => {
-          const [blame = '', reason = ''] = key.split(' ');
-          return [{ blame, reason }, count];
-        }),
+      (tally) => failuresOf(tally).map(({ count, ...why }) => [why, count]),
     );
     const dropped = this.#dropped;
     new Counter({
@@ -119,10 +121,7 @@ export class RoutingCounters {
           version,
           by,
           requests: tally.requests,
-          failures: [...tally.failures].map(([key, count]) => {
-            const [blame = '', reason = ''] = key.split(' ');
-            return { blame, reason, count };
-          }),
+          failures: failuresOf(tally),
           ...(tally.keys.n > 0 && { keys: { ...tally.keys } }),
           latency: tally.latency.counts,
           ...(tally.compared.size > 0 && { compared: Object.fromEntries(tally.compared) }),

@@ -127,7 +127,7 @@ export class Router {
   }
 
   #answerHere(work: Work, { version, by }: Decision, answer: RoutedAnswer): () => void {
-    const { counters } = this.#options;
+    const { counters } = this;
     const start = performance.now();
     const fail = (error: unknown) => {
       counters.failed(version, by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error');
@@ -159,7 +159,7 @@ export class Router {
   #copy({ inputs, rows }: Work, answeredBy: string): void {
     const version = this.#table?.shadow?.version;
     if (version === undefined || version === answeredBy || !this.#decider?.shadows()) return;
-    const { counters } = this.#options;
+    const { counters } = this;
     const bytes = inputs.reduce((sum, { data }) => sum + (Array.isArray(data) ? 64 * data.length : data.byteLength), 0);
     if (this.#shadows >= maxShadows || this.#shadowBytes + bytes > maxShadowBytes) {
       counters.dropped(version);
