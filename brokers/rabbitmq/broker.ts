@@ -1,4 +1,3 @@
-import type { Channel } from 'amqplib';
 import type { Binding, BrokerState, QueueSpec, Topology } from '../../api/contract/pipeline.ts';
 import type { Placement } from '../../api/contract/placement.ts';
 import { errorCodeOf, type LevadaError } from '../../api/errors.ts';
@@ -145,12 +144,7 @@ export class RabbitBroker {
       const gone = await missingParts(this.#link, this.#management, known);
       let missing = gone.includes(`queue ${recordName(pipeline)}`);
       for (const [name, { queue }] of Object.entries(known.record)) {
-        for (const one of [name, deadQueueName(pipeline, queue)]) {
-          if (await exists(this.#link, one)) continue;
-          missing = true;
-          known.lostAt.set(queue, new Date().toISOString());
-          this.#options.log?.(`the queue ${one} was gone, and is made anew; what it held is lost`);
-        }
+        if (await this.#noteLost(known, name, queue)) missing = true;
       }
       if (gone.length > 0) {
         known.mended = { at: new Date().toISOString(), what: gone };
@@ -211,7 +205,7 @@ export class RabbitBroker {
     const known = this.#known.get(pipeline);
     if (known) return known;
     const record = await this.#records.read(pipeline);
-    const made: Known = { topology, record, lostAt: new Map(), leaving: new Set(), byPolicy: false };
+    const made: Known = { topology, record, made: new Set(), lostAt: new Map(), leaving: new Set(), byPolicy: false };
     this.#known.set(pipeline, made);
     return made;
   }
@@ -236,9 +230,8 @@ export class RabbitBroker {
       const exchange = exchangeName(source);
       await this.#link.use(exchange, (channel) => channel.assertExchange(exchange, 'topic', { durable: true }));
     }
-    for (const [name, { queue, byPolicy }] of Object.entries(wanted)) {
-      const declared = workQueue(pipeline, queue, topology.settings ?? {}, byPolicy);
-      await this.#link.use(name, (channel) => declareFor(channel, pipeline, queue, declared));
+    for (const { queue, byPolicy } of Object.values(wanted)) {
+      await this.#declare(known, queue, workQueue(pipeline, queue, topology.settings ?? {}, byPolicy));
     }
     // All are there before any is bound: making one takes long, and what comes meanwhile would be in both.
     for (const [name, entry] of Object.entries(wanted)) await this.#bind(pipeline, name, entry, before);
@@ -252,6 +245,43 @@ export class RabbitBroker {
       }
     }
     await this.#write(known, settled);
+  }
+
+  /**
+   * Makes a queue with its dead letters. One that was there and is not any more is said to be lost also when it went after
+   * the look, while the rest was being made.
+   */
+  async #declare(known: Known, queue: string, declared: DeclaredQueue): Promise<void> {
+    const { pipeline } = known.topology;
+    const dead = deadQueue(pipeline, queue);
+    const make = (made: ReadonlySet<string>) =>
+      this.#link.use(declared.name, async (channel) => {
+        if (made.has(dead.name)) await channel.checkQueue(dead.name);
+        await declare(channel, dead, { key: retryKey(pipeline, queue) });
+        if (made.has(declared.name)) await channel.checkQueue(declared.name);
+        await declare(channel, declared);
+      });
+    try {
+      await make(known.made);
+    } catch (error) {
+      if (errorCodeOf(error) !== 'QueueNotFound') throw error;
+      await this.#noteLost(known, declared.name, queue);
+      await make(new Set());
+    }
+    known.made.add(declared.name).add(dead.name);
+  }
+
+  /** Says that a queue or its dead letters are not there. @returns whether it is so */
+  async #noteLost(known: Known, name: string, queue: string): Promise<boolean> {
+    let isLost = false;
+    for (const one of [name, deadQueueName(known.topology.pipeline, queue)]) {
+      if (await exists(this.#link, one)) continue;
+      isLost = true;
+      known.made.delete(one);
+      known.lostAt.set(queue, new Date().toISOString());
+      this.#options.log?.(`the queue ${one} was gone, and is made anew; what it held is lost`);
+    }
+    return isLost;
   }
 
   /**
@@ -310,18 +340,19 @@ export class RabbitBroker {
   }
 
   /** Sets the policies of all queues, and sees whether they rule. */
-  async #canUsePolicies({ topology: { pipeline, queues, settings = {} } }: Known): Promise<boolean> {
+  async #canUsePolicies(known: Known): Promise<boolean> {
+    const { pipeline, queues, settings = {} } = known.topology;
     if (!this.#management || queues.length === 0) return false;
     const definition = policyOf(settings);
     const policies = this.#management;
-    const all = queues.map(({ name: queue }) => workQueue(pipeline, queue, settings, true));
-    for (const declared of all) {
+    const all = queues.map(({ name: queue }) => ({ queue, declared: workQueue(pipeline, queue, settings, true) }));
+    for (const { queue, declared } of all) {
       if (!(await policies.put(declared.name, definition))) return false;
       // What is asked of a policy can be seen only in a queue: it is made, without a binding so far.
-      await this.#link.use(declared.name, (channel) => declare(channel, declared));
+      await this.#declare(known, queue, declared);
     }
-    const rule = await Promise.all(all.map(({ name }) => policies.rules(name, definition)));
-    const other = all[rule.indexOf(false)];
+    const rule = await Promise.all(all.map(({ declared: { name } }) => policies.rules(name, definition)));
+    const other = all[rule.indexOf(false)]?.declared;
     if (other) {
       this.#options.log?.(`another policy rules ${other.name}: settings are arguments of the queues instead`);
       return false;
@@ -377,10 +408,14 @@ export class RabbitBroker {
       this.#emptySince.delete(name);
       known.leaving.delete(name);
       await this.#link.use(name, (channel) => channel.deleteQueue(name));
+      known.made.delete(name);
       if (byPolicy) await this.#management?.remove(name);
       delete record[name];
       const last = !Object.values(record).some((other) => other.queue === queue);
-      if (last) await this.#link.use(name, (channel) => channel.deleteQueue(deadQueueName(pipeline, queue)));
+      if (!last) continue;
+      const dead = deadQueueName(pipeline, queue);
+      await this.#link.use(dead, (channel) => channel.deleteQueue(dead));
+      known.made.delete(dead);
     }
     await this.#write(known, record);
     if (queues.length > 0 || Object.keys(record).length > 0) return;
@@ -442,10 +477,4 @@ export class RabbitBroker {
   async #ready(name: string): Promise<number> {
     return (await lookAt(this.#link, name)).messageCount;
   }
-}
-
-/** One queue with its dead letters, without the bindings of the queue. */
-async function declareFor(channel: Channel, pipeline: string, queue: string, declared: DeclaredQueue): Promise<void> {
-  await declare(channel, deadQueue(pipeline, queue), { key: retryKey(pipeline, queue) });
-  await declare(channel, declared);
 }

@@ -8,6 +8,8 @@ import type { PipelineRecord, RecordedQueue } from './record.ts';
 export interface Known {
   topology: Topology;
   record: PipelineRecord;
+  /** Names of queues that were there when this process looked last, with those of dead letters. */
+  readonly made: Set<string>;
   /** By logical name: when its queue was found missing. */
   readonly lostAt: Map<string, string>;
   /** What else was found missing last. */
@@ -71,6 +73,7 @@ export function freshPlacement(topology: Topology): Placement {
   return placementOf({
     topology,
     record: Object.fromEntries(record),
+    made: new Set(),
     lostAt: new Map(),
     leaving: new Set(),
     byPolicy: false,

@@ -4,7 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 export async function until<T>(
   what: string,
   check: () => Promise<T | undefined | false> | T | undefined | false,
-  { timeoutMs = 30_000, seen = () => '' }: { timeoutMs?: number; seen?: () => string } = {},
+  { timeoutMs = 60_000, seen = () => '' }: { timeoutMs?: number; seen?: () => string } = {},
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   let error: unknown;

@@ -109,7 +109,6 @@ export function trafficOf(counts: readonly Count[], { candidate, stable, until }
   }
   return {
     candidate,
-    // biome-ignore lint/style/noRestrictedGlobals: a time that is passed in, as text
     until: new Date(until).toISOString(),
     requests: theirs.reduce((sum, { requests }) => sum + requests, 0),
     answers: theirs.flatMap((one) => (one.by === 'sticky' ? keyAnswers(one) : requestAnswers(one))),

@@ -54,6 +54,18 @@ onEachRabbit((broker) => {
     expect(Object.keys(rig.state.lostAt)).toEqual(['a']);
   });
 
+  test('F11: a queue that goes after the look, while the rest is made, is said to be lost all the same', async () => {
+    await using rig = await openRig(broker, { mends: false });
+    await using others = await Others.open(rig.settings);
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'order'));
+    await others.channel.deleteQueue(rig.nameOf('a'));
+    // Makes everything, and looks at nothing before.
+    await rig.apply(rig.queue('a', 'order'), rig.queue('b', 'order'));
+    expect(Object.keys(rig.state.lostAt)).toEqual(['a']);
+    await rig.publish(message('later'));
+    await rig.depthIs('a', { ready: 1 });
+  });
+
   test('F21: an adopted queue that is not there is waited for, and is never made', async () => {
     await using source = await adopting(broker, { exists: false });
     const { rig, host, queue, others } = source;
