@@ -15,20 +15,29 @@ import { usage } from '../procfs.ts';
 import { generator, median, rotated, type Spread, shuffled, spread } from '../statistics.ts';
 import { figure, markdownTable } from '../table.ts';
 import { type LoadResult, runWrk } from '../wrk.ts';
+import { missingNginx, startNginx } from './nginx.ts';
 
 /** Percent that the candidate has; `none`: there is no routing table. */
 const shares = ['none', 0, 5, 50] as const;
 type Share = (typeof shares)[number];
 
+/** Who splits: the stable version's pod, or nginx in front of both versions. */
+interface Way {
+  readonly by: 'levada' | 'nginx';
+  readonly share: Share;
+}
+
+const ours: readonly Way[] = shares.map((share) => ({ by: 'levada', share }));
+const theirs: readonly Way[] = [0, 5, 50].map((share) => ({ by: 'nginx', share: share as Share }));
+
 const connections = 64;
 /** Few enough that a request's time is its own, not that of a queue. */
 const fewConnections = 4;
 
-interface Sample extends LoadResult {
-  readonly share: Share;
+interface Sample extends LoadResult, Way {
   readonly connections: number;
   readonly round: number;
-  /** Of the stable version's process. */
+  /** Of the stable version's process, and of nginx where it splits. */
   readonly cpuMicrosPerRequest: number;
 }
 
@@ -41,23 +50,32 @@ export const routing: Benchmark = {
   summary: 'what a candidate costs the stable version’s process, by its share',
   async run(context, options) {
     const results: Results = { samples: [] };
+    const missing = missingNginx();
+    const ways = missing === undefined ? [...ours, ...theirs] : ours;
     const key = newSigningKey();
     const candidate = await startVersion(context, 'v2', [publicKeyText(key)], loadCore);
     try {
       const requests = context.file('oip.bodies', shuffled(await bodies('oip'), generator(options.seed)).join('\n'));
       for (let round = 0; round < options.rounds; round++) {
-        for (const share of rotated([...shares], round, options.rounds)) {
+        for (const way of rotated([...ways], round, options.rounds)) {
+          const { by, share } = way;
           const stable = await startVersion(context, 'v1', [publicKeyText(key)], serverCore);
+          const servers: StartedProcess[] = [stable];
           try {
-            if (share !== 'none') await tell(stable, signRoutingTable(table(share, candidate), key));
+            let { url } = stable;
+            if (by === 'nginx') {
+              const nginx = await startNginx(context, Number(share), { stable: url, candidate: candidate.url });
+              servers.unshift(nginx);
+              url = nginx.url;
+            } else if (share !== 'none') await tell(stable, signRoutingTable(table(share, candidate), key));
             for (const count of [connections, fewConnections]) {
-              const sample = await measure(options, stable, { share, round, connections: count, requests });
+              const sample = await measure(options, servers, url, { ...way, round, connections: count, requests });
               results.samples.push(sample);
               const text = `${figure(sample.rate)} req/s, ${figure(sample.cpuMicrosPerRequest)} µs of CPU, p99 ${figure(sample.p99Ms)} ms`;
-              console.error(`round ${round + 1}/${options.rounds}  share ${share} c=${count}: ${text}`);
+              console.error(`round ${round + 1}/${options.rounds}  ${by}, share ${share} c=${count}: ${text}`);
             }
           } finally {
-            await stable.stop();
+            for (const server of servers) await server.stop();
           }
         }
       }
@@ -66,13 +84,13 @@ export const routing: Benchmark = {
     }
     const problems = results.samples
       .filter(({ errors, requests }) => errors > 0 || requests === 0)
-      .map(({ share, round, errors }) => `share ${share} round ${round + 1}: ${errors} errors`);
+      .map(({ by, share, round, errors }) => `${by}, share ${share}, round ${round + 1}: ${errors} errors`);
     return {
       results,
-      tables: [`### Stable process\n\n${tableOf(results.samples)}`],
+      tables: [`### Stable process, and nginx where it splits\n\n${tableOf(results.samples)}`],
       verdicts: judge(bars, results),
       problems,
-      doubts: ['the candidate shares its core with the load generator'],
+      doubts: ['the candidate shares its core with the load generator', ...(missing === undefined ? [] : [missing])],
     };
   },
 };
@@ -121,30 +139,33 @@ async function tell({ admin }: Version, signed: object): Promise<void> {
 
 async function measure(
   options: Options,
-  stable: Version,
-  about: { share: Share; round: number; connections: number; requests: string },
+  servers: readonly StartedProcess[],
+  url: string,
+  about: Way & { round: number; connections: number; requests: string },
 ): Promise<Sample> {
   const { requests, ...rest } = about;
-  const load = { url: `${stable.url}/v2/models/iris/infer`, bodies: requests, connections: about.connections };
+  const load = { url: `${url}/v2/models/iris/infer`, bodies: requests, connections: about.connections };
+  const cpu = () => servers.reduce((sum, { pid }) => sum + usage(pid).cpuMicros, 0);
   await runWrk({ ...load, seconds: options.warmUpSeconds });
-  const before = usage(stable.pid).cpuMicros;
+  const before = cpu();
   const result = await runWrk({ ...load, seconds: options.seconds });
-  if (stable.exited()) throw new Error(`it ended under load:\n${stable.log()}`);
-  return { ...rest, ...result, cpuMicrosPerRequest: (usage(stable.pid).cpuMicros - before) / result.requests };
+  const ended = servers.find((server) => server.exited());
+  if (ended) throw new Error(`it ended under load:\n${ended.log()}`);
+  return { ...rest, ...result, cpuMicrosPerRequest: (cpu() - before) / result.requests };
 }
 
-const of = (samples: readonly Sample[], share: Share, count: number) =>
-  samples.filter((sample) => sample.share === share && sample.connections === count);
+const of = (samples: readonly Sample[], { by, share }: Way, count: number) =>
+  samples.filter((sample) => sample.by === by && sample.share === share && sample.connections === count);
 
 /** Of `share` against no table at all, round by round. */
 function paired(
   { samples }: Results,
   share: Share,
   count: number,
-  value: (ours: Sample, theirs: Sample) => number,
+  value: (one: Sample, none: Sample) => number,
 ): Spread | undefined {
-  const without = of(samples, 'none', count);
-  const values = of(samples, share, count).flatMap((sample) => {
+  const without = of(samples, { by: 'levada', share: 'none' }, count);
+  const values = of(samples, { by: 'levada', share }, count).flatMap((sample) => {
     const other = without.find(({ round }) => round === sample.round);
     return other ? [value(sample, other)] : [];
   });
@@ -155,7 +176,7 @@ const cpuBar = (share: Share, goal: number): Bar<Results> => ({
   name: `CPU a request of the stable process, candidate at ${share} %, against none`,
   ...{ unit: '×', better: 'lower', goal },
   figure: (results) =>
-    paired(results, share, connections, (ours, theirs) => ours.cpuMicrosPerRequest / theirs.cpuMicrosPerRequest),
+    paired(results, share, connections, (one, none) => one.cpuMicrosPerRequest / none.cpuMicrosPerRequest),
 });
 
 const bars: readonly Bar<Results>[] = [
@@ -165,24 +186,27 @@ const bars: readonly Bar<Results>[] = [
   {
     name: `p99 that a candidate at 5 % adds, ${fewConnections} connections`,
     ...{ unit: 'ms', better: 'lower', goal: 1 },
-    figure: (results) => paired(results, 5, fewConnections, (ours, theirs) => ours.p99Ms - theirs.p99Ms),
+    figure: (results) => paired(results, 5, fewConnections, (one, none) => one.p99Ms - none.p99Ms),
   },
 ];
 
 function tableOf(samples: readonly Sample[]): string {
   const rows = [connections, fewConnections].flatMap((count) =>
-    shares.map((share) => {
-      const group = of(samples, share, count);
+    [...ours, ...theirs].flatMap((way) => {
+      const group = of(samples, way, count);
+      if (group.length === 0) return [];
       const middle = (value: (sample: Sample) => number) => figure(median(group.map(value)));
-      return [
-        String(share),
+      const row = [
+        way.by,
+        String(way.share),
         String(count),
         middle(({ rate }) => rate),
         middle(({ p50Ms }) => p50Ms),
         middle(({ p99Ms }) => p99Ms),
         middle(({ cpuMicrosPerRequest }) => cpuMicrosPerRequest),
       ];
+      return [row];
     }),
   );
-  return markdownTable(['candidate %', 'c', 'req/s', 'p50 ms', 'p99 ms', 'CPU µs/req'], rows);
+  return markdownTable(['split by', 'candidate %', 'c', 'req/s', 'p50 ms', 'p99 ms', 'CPU µs/req'], rows);
 }
