@@ -1,4 +1,6 @@
 /** `levada dlq` on a cluster: a real API server and a real broker. What a kubelet would join is joined here. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -43,8 +45,8 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
 
   onEachRabbit(
     (broker) => {
-      /** A pipeline whose step has given up three orders, its Secret, and how the command is told of it. */
-      async function gaveUp() {
+      /** A pipeline whose step has given up some orders, its Secret, and how the command is told of it. */
+      async function gaveUp(count = 3) {
         const namespace = await freshNamespace(client);
         const uri = await freshVhost(broker);
         const pipeline = `${namespace}/orders`;
@@ -60,7 +62,10 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
           data: Buffer.from(JSON.stringify({ n })),
           delivery: { attempt: 1 },
         });
-        await transport.publish(pipeline, [order(1), order(2), order(3)]);
+        await transport.publish(
+          pipeline,
+          Array.from({ length: count }, (_, index) => order(index + 1)),
+        );
         const consumer = await transport.consume({ pipeline, queue: 'check' }, 10, (delivery) => {
           const dead = {
             step: 'check',
@@ -73,7 +78,7 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
           delivery.settle({ kind: 'dead', message }).catch(() => {});
         });
         const dead = async () => (await transport.depths(pipeline))['check']?.dead;
-        await until('all are dead letters', async () => (await dead()) === 3);
+        await until('all are dead letters', async () => (await dead()) === count);
         await consumer.close();
         const spec = {
           broker: { rabbitmq: { secretRef: { name: 'broker' } } },
@@ -92,7 +97,7 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
         const flags = ['--kubeconfig', plane.kubeconfig, '-n', namespace];
         const dlq = (...args: string[]) => run(dlqCommand(), 'orders', ...args, ...flags);
         const ready = async () => (await transport.depths(pipeline))['check']?.ready;
-        return { namespace, uri, pipeline, transport, secret, dlq, dead, ready };
+        return { namespace, uri, pipeline, transport, secret, dlq, dead, ready, flags };
       }
 
       it('lists, shows, drops and replays what a step has given up, by the Secret of the pipeline', async () => {
@@ -117,6 +122,33 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
         expect((await dlq('replay', '--all')).stdout).toContain('2 dead letters replayed');
         expect(await dlq('replay', '--all')).toMatchObject({ exitCode: 1 });
         await until('they are in the queue of their step', async () => (await ready()) === 2 && (await dead()) === 0);
+        await transport.close();
+      });
+
+      it('killed in the middle of a replay it loses nothing, and at most what it had in hand is there twice', async () => {
+        const count = 600;
+        const { uri, pipeline, transport, secret, dlq, dead, ready, flags } = await gaveUp(count);
+        await secret({ uri });
+        const command = [join(root, 'cli/main.ts'), 'dlq', 'orders', 'replay', '--all', ...flags];
+        const child = spawn(process.execPath, command, { stdio: 'ignore' });
+        const ended = once(child, 'exit');
+        await until('some are replayed', async () => ((await ready()) ?? 0) > 0);
+        child.kill('SIGKILL');
+        expect(await ended).toEqual([null, 'SIGKILL']);
+        await until('what it had in hand is back', async () => ((await ready()) ?? 0) + ((await dead()) ?? 0) >= count);
+        expect(await dead()).toBeGreaterThan(0);
+        const { stdout } = await dlq('ls', '-o', 'json');
+        const { items } = JSON.parse(stdout) as { items: Array<{ id: string }> };
+        const replayed: string[] = [];
+        const consumer = await transport.consume({ pipeline, queue: 'check' }, 100, (delivery) => {
+          replayed.push(delivery.message.id);
+          delivery.settle({ kind: 'done', emits: [] }).catch(() => {});
+        });
+        await until('the queue of the step is empty', async () => (await ready()) === 0 && replayed.length > 0);
+        await consumer.close();
+        const all = [...items.map(({ id }) => id), ...replayed];
+        expect(new Set(all).size).toBe(count);
+        expect(all.length - count).toBeLessThanOrEqual(1);
         await transport.close();
       });
 
