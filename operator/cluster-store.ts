@@ -12,7 +12,7 @@ import type { Store, Stored } from './reconcile.ts';
 import { parseResource } from './source/parse.ts';
 
 /** What there is of a kind. */
-type Kept = Pick<Copy<StoredObject>, 'type' | 'get' | 'values' | 'landed'>;
+type Kept = Pick<Copy<StoredObject>, 'type' | 'get' | 'values' | 'landed' | 'onChange'>;
 
 /** The resources of a cluster: read from a copy, written to the API server. */
 export class ClusterStore implements Store {
@@ -21,12 +21,20 @@ export class ClusterStore implements Store {
   readonly #events: EventRecorder;
   /** An object is another one when it has changed. */
   readonly #parsed = new WeakMap<StoredObject, Stored>();
+  /** By namespace, until the specification of one of its resources changes. */
+  readonly #neighbours = new Map<string, Neighbours>();
 
   /** @param copies of each kind */
   constructor(client: KubeClient, copies: readonly Kept[], events: EventRecorder) {
     this.#client = client;
     this.#copies = new Map(copies.map((copy) => [copy.type.kind, copy]));
     this.#events = events;
+    for (const copy of copies) {
+      copy.onChange((now, before) => {
+        if (now?.metadata.generation === before?.metadata.generation) return;
+        this.#neighbours.delete((now ?? before)?.metadata.namespace ?? '');
+      });
+    }
   }
 
   /** Of everything that there is. */
@@ -40,12 +48,16 @@ export class ClusterStore implements Store {
     const [kind = '', namespace = '', name = ''] = key.split('/');
     const copy = this.#copies.get(kind);
     const object = copy?.get(namespace, name);
+    return copy && object && this.#storedOf(copy, object);
+  }
+
+  #storedOf({ type }: Kept, object: StoredObject): Stored | undefined {
     // What is being deleted takes its children with it: the garbage collector's work. What is outside is ours.
-    if (!copy || !object || hasGone(object)) return undefined;
+    if (hasGone(object)) return undefined;
     const before = this.#parsed.get(object);
     if (before) return before;
     // Objects of a list have no kind.
-    const whole = { apiVersion: copy.type.apiVersion, kind, ...object };
+    const whole = { apiVersion: type.apiVersion, kind: type.kind, ...object };
     const { resource, problems } = parseResource(whole);
     const stored = { resource: resource ?? (whole as Resource), problems };
     this.#parsed.set(object, stored);
@@ -53,11 +65,18 @@ export class ClusterStore implements Store {
   }
 
   async neighbours({ metadata: { namespace = 'default' } }: Resource): Promise<Neighbours> {
-    const all = await Promise.all(this.keys().map((key) => this.get(key)));
-    const valid = all.flatMap((stored) =>
-      stored && stored.problems.length === 0 && !isLeaving(stored.resource) ? [stored.resource] : [],
+    const known = this.#neighbours.get(namespace);
+    if (known) return known;
+    const valid = [...this.#copies.values()].flatMap((copy) =>
+      [...copy.values()].flatMap((object) => {
+        if (object.metadata.namespace !== namespace) return [];
+        const stored = this.#storedOf(copy, object);
+        return stored && stored.problems.length === 0 && !isLeaving(stored.resource) ? [stored.resource] : [];
+      }),
     );
-    return neighboursIn(namespace, valid);
+    const neighbours = neighboursIn(namespace, valid);
+    this.#neighbours.set(namespace, neighbours);
+    return neighbours;
   }
 
   /** One that was deleted meanwhile needs none; one that was made anew under its name is another one: a conflict. */

@@ -57,7 +57,11 @@ async function main(): Promise<number> {
   const places = { ...(namespaces && { namespaces }), ...(broker && { broker }) };
   const operator = new Operator(client, { ...flags, ...places, identity, metrics, log });
   let draining = false;
-  const status = () => ({ state: operator.isReady ? ('Loaded' as const) : ('Loading' as const), draining });
+  const status = () => ({
+    state: operator.isReady ? ('Loaded' as const) : ('Loading' as const),
+    draining,
+    ...(!operator.isAlive && { hung: 'a look at a resource has not ended in time' }),
+  });
   log('serves /metrics, /livez and /readyz', { ...health, port: await startAdmin({ ...health, metrics, status }) });
   const end = () => {
     if (draining) return;

@@ -20,8 +20,10 @@ export interface OperatorOptions
   readonly metrics: OperatorMetrics;
   /** Keys that are worked on at once. */
   readonly workers?: number;
-  /** Milliseconds after which everything is looked at again, whatever was heard. */
+  /** Milliseconds after which everything is looked at again, whatever was heard; a tenth more or less, at random. */
   readonly resyncMs?: number;
+  /** Milliseconds that one look at a resource may take; one that takes longer hangs, and the process says so. */
+  readonly reconcileMs?: number;
   /** First and longest wait of a key that fails, milliseconds. */
   readonly retry?: { readonly firstMs: number; readonly maxMs: number };
   readonly now?: () => Date;
@@ -29,6 +31,8 @@ export interface OperatorOptions
 }
 
 const queueName = 'levada';
+/** Between two looks whether something hangs, milliseconds. */
+const watchEveryMs = 5_000;
 
 /**
  * Keeps a cluster as its resources say, one process at a time: others that are started beside it have their copies ready
@@ -43,6 +47,8 @@ export class Operator {
   readonly #queue: KeyedQueue;
   #leads = false;
   #resync: NodeJS.Timeout | undefined;
+  #watch: NodeJS.Timeout | undefined;
+  readonly #hung = new Set<string>();
 
   constructor(client: KubeClient, options: OperatorOptions) {
     const { image, namespaces, backoff, silenceMs, pauses, broker, lookMs, lease, identity, metrics, log } = options;
@@ -73,6 +79,7 @@ export class Operator {
     this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now, 'Cluster'), {
       ...retry,
       workers,
+      timeoutMs: options.reconcileMs ?? 300_000,
       observer: metrics.queue(queueName, workers, () => this.#queue),
       failed: (key, error, nextMs) => log(messageOf(error), { key, nextMs }),
     });
@@ -84,6 +91,11 @@ export class Operator {
   /** Whether there is a copy of everything, and it is being kept up to date. */
   get isReady(): boolean {
     return this.#driver.isConnected;
+  }
+
+  /** False: looks at resources hang, and only another process can go on. */
+  get isAlive(): boolean {
+    return this.#queue.hanging.length === 0;
   }
 
   get leads(): boolean {
@@ -105,11 +117,22 @@ export class Operator {
     this.#leads = true;
     metrics.leads(name, true);
     this.#addAll();
-    this.#resync = setInterval(() => this.#addAll(), resyncMs);
+    const again = () => {
+      this.#resync = setTimeout(
+        () => {
+          this.#addAll();
+          again();
+        },
+        resyncMs * (0.9 + 0.2 * Math.random()),
+      );
+    };
+    again();
+    this.#watch = setInterval(() => this.#tellHung(), watchEveryMs).unref();
     const end = await this.#elector.hold();
     this.#leads = false;
     metrics.leads(name, false);
-    clearInterval(this.#resync);
+    clearTimeout(this.#resync);
+    clearInterval(this.#watch);
     if (end === 'released') return 'closed';
     log('does not lead any more: its lease could not be renewed', { identity, lease: name });
     // What is under way must not write beside whoever leads now.
@@ -120,10 +143,20 @@ export class Operator {
   /** Finishes what is under way, and gives the Lease back. */
   async close(): Promise<void> {
     this.#leads = false;
-    clearInterval(this.#resync);
+    clearTimeout(this.#resync);
+    clearInterval(this.#watch);
     await this.#queue.close();
     await this.#elector.release();
     await this.#driver.close();
+  }
+
+  #tellHung(): void {
+    const hanging = new Set(this.#queue.hanging);
+    for (const key of hanging) {
+      if (!this.#hung.has(key)) this.#options.log('a look at it has not ended in time: /livez fails now', { key });
+      this.#hung.add(key);
+    }
+    for (const key of this.#hung) if (!hanging.has(key)) this.#hung.delete(key);
   }
 
   #addAll(): void {

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { OperatorMetrics } from '../operator/engine/metrics.ts';
 import { call, fixture, iris, post, rawConnection, serve, serverConfig } from '../test/support/serve.ts';
 import { startAdmin } from './admin.ts';
 
@@ -112,6 +113,20 @@ describe('the admin port', () => {
     });
     expect((await call(`${bad.admin}/metrics`)).text).toMatch(/^levada_model_state\{.*state="Failed".*\} 1$/m);
     await bad.close();
+  });
+
+  test('/livez fails while something hangs', async () => {
+    let hung: string | undefined;
+    const port = await startAdmin({
+      host: '127.0.0.1',
+      port: 0,
+      metrics: new OperatorMetrics(),
+      status: () => ({ state: 'Loaded', draining: false, ...(hung !== undefined && { hung }) }),
+    });
+    const livez = async () => (await call(`http://127.0.0.1:${port}/livez`)).status;
+    expect(await livez()).toBe(200);
+    hung = 'work has not ended in time';
+    expect(await livez()).toBe(503);
   });
 
   test.each([

@@ -20,6 +20,8 @@ export interface AdminStatus {
   readonly state: 'Loading' | 'Loaded' | 'Failed';
   readonly failure?: { readonly code: string; readonly message: string };
   readonly draining: boolean;
+  /** Why this process cannot go on, and is to be started anew. Absent: it can. */
+  readonly hung?: string;
 }
 
 /**
@@ -29,7 +31,10 @@ export interface AdminStatus {
 export function startAdmin({ host, port, metrics, status, tables, routing }: AdminOptions): Promise<number> {
   const answers: Record<string, () => Promise<[status: number, type: string, body: string]>> = {
     '/metrics': async () => [200, metrics.registry.contentType, await metrics.registry.metrics()],
-    '/livez': async () => [200, 'text/plain', 'ok\n'],
+    '/livez': async () => {
+      const { hung } = status();
+      return hung === undefined ? [200, 'text/plain', 'ok\n'] : [503, 'text/plain', `${hung}\n`];
+    },
     '/readyz': async () => {
       const { state, failure, draining } = status();
       if (state === 'Loaded' && !draining) return [200, 'text/plain', 'ok\n'];

@@ -45,6 +45,22 @@ describe('KeyedQueue', () => {
     await end('a');
   });
 
+  it('tells which keys take longer than they may, and gives them to nobody else', async () => {
+    const { queue, started, end } = setUp({ timeoutMs: 1_000 });
+    queue.add('a');
+    await vi.advanceTimersByTimeAsync(600);
+    queue.add('b');
+    await vi.advanceTimersByTimeAsync(600);
+    queue.add('a');
+    expect(queue.hanging).toEqual(['a']);
+    expect(started).toEqual(['a', 'b']);
+    await end('a');
+    expect(queue.hanging).toEqual([]);
+    expect(started).toEqual(['a', 'b', 'a']);
+    await end('a');
+    await end('b');
+  });
+
   it('works on a key again after the time that it asks for, unless something comes before', async () => {
     const started: number[] = [];
     const queue = new KeyedQueue(

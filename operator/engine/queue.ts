@@ -14,6 +14,8 @@ export interface QueueOptions {
   /** Told of each failure and when the key is tried again. */
   readonly failed: (key: string, error: unknown, nextMs: number) => void;
   readonly observer?: QueueObserver;
+  /** What is worked on for longer, milliseconds, hangs: nobody takes its key from it, who would then be the second one at it. */
+  readonly timeoutMs?: number;
 }
 
 /** For metrics. */
@@ -59,6 +61,13 @@ export class KeyedQueue {
   /** Since when each worker is at it, monotonic milliseconds. */
   get active(): readonly number[] {
     return [...this.#running.values()].map(({ since }) => since);
+  }
+
+  /** Keys whose work has not ended in time, and may never end. */
+  get hanging(): readonly string[] {
+    const { timeoutMs = Number.POSITIVE_INFINITY } = this.#options;
+    const oldest = performance.now() - timeoutMs;
+    return [...this.#running].flatMap(([key, { since }]) => (since < oldest ? [key] : []));
   }
 
   add(key: string, urgency: Urgency = 'edit'): void {
