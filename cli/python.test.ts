@@ -100,7 +100,7 @@ describe('ensureEnvironment', () => {
     const again = await ensureEnvironment(spec, options);
     expect(again).not.toBe(python);
     expect(await answerOf(again)).toBe('42');
-  }, 60_000);
+  });
 
   it('reports the end of what pip said, leaves nothing half made, and tries again', async () => {
     const spec = await specOf('levada-tiny==1.0');
@@ -113,7 +113,7 @@ describe('ensureEnvironment', () => {
     expect(await readdir(await homeOf())).toEqual([]);
     await rename(`${wheel}.away`, wheel);
     expect(await answerOf(await ensureEnvironment(spec, options))).toBe('42');
-  }, 60_000);
+  });
 
   it('reports a cache folder that cannot be written', async () => {
     const spec = await specOf('levada-tiny==1.0');
@@ -122,7 +122,7 @@ describe('ensureEnvironment', () => {
       code: 'PythonEnvironmentFailed',
       message: expect.stringMatching(/EEXIST|ENOTDIR/),
     });
-  }, 60_000);
+  });
 
   it('stops when told to, and leaves nothing', async () => {
     const spec = await specOf('levada-tiny==1.0');
@@ -131,7 +131,7 @@ describe('ensureEnvironment', () => {
     setTimeout(() => controller.abort(), 500);
     await expect(running).rejects.toThrow(/abort/i);
     expect(await readdir(await homeOf())).toEqual([]);
-  }, 60_000);
+  });
 
   it('is made once when three processes ask at the same time', async () => {
     const spec = await specOf('levada-tiny==1.0');
@@ -140,7 +140,7 @@ describe('ensureEnvironment', () => {
     expect(new Set(pythons).size).toBe(1);
     expect(await answerOf(pythons[0]!)).toBe('42');
     expect((await readdir(await homeOf())).filter((name) => name !== 'ready.json')).toHaveLength(1);
-  }, 60_000);
+  });
 
   it('takes over from a process that was killed', async () => {
     const spec = await specOf('levada-tiny==1.0');
@@ -159,7 +159,7 @@ describe('ensureEnvironment', () => {
     const python = await ensureEnvironment(spec, options);
     expect(await answerOf(python)).toBe('42');
     expect(await readdir(await homeOf())).not.toContain(attempt);
-  }, 60_000);
+  });
 
   it('waits for a lock that another host holds', async () => {
     const spec = await specOf('levada-tiny==1.0');
@@ -181,5 +181,5 @@ describe('ensureEnvironment', () => {
     await writeFile(join(home, 'ready.json'), JSON.stringify({ environment: 'env-0' }));
     await unlink(join(home, 'lock'));
     expect(await waiting).toBe(join(home, 'env-0', 'bin', 'python'));
-  }, 60_000);
+  });
 });

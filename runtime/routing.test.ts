@@ -205,12 +205,18 @@ describe('a model that does harm: callers see none of it', () => {
   ])('%s (%s): %s', async (name, reason, _what, data) => {
     const seen = await failuresOf(name);
     await harmful.tell(stable, harmful.table(stable, [candidates.get(name) as Pod], share(100, name)));
-    const replies = await Promise.all(Array.from({ length: 8 }, () => infer(stable, data)));
-    expect(tally(replies)).toEqual({ v1: 8 });
+    const replies: Awaited<ReturnType<typeof infer>>[] = [];
+    // On a machine that is slow enough it is late, and then not asked for a second.
+    const counts = await until('it is seen to fail', async () => {
+      replies.push(...(await Promise.all(Array.from({ length: 8 }, () => infer(stable, data)))));
+      const now = await seen();
+      return now[`candidate/${reason}`] !== undefined && now;
+    });
+    expect(tally(replies)).toEqual({ v1: replies.length });
     for (const { json } of replies) expect(json.outputs[0].data).toEqual(data);
-    const { [`candidate/${reason}`]: found = 0, ...others } = await seen();
+    const { [`candidate/${reason}`]: found = 0, ...others } = counts;
     expect(found).toBeGreaterThan(0);
-    expect(found + sum(others)).toBe(8);
+    expect(found + sum(others)).toBe(replies.length);
     expect(Object.keys(others).filter((key) => !isSlowMachine(`/${key}`))).toEqual([]);
   });
 

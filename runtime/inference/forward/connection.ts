@@ -65,6 +65,7 @@ export class Connection {
   #scheduled = false;
   #sweep: NodeJS.Timeout | undefined;
   #leaving = false;
+  #isDismissed = false;
   #why = 'the connection has ended';
 
   /** @param onLeave once, when nothing more can be sent here: it has ended, or the peer goes */
@@ -86,6 +87,11 @@ export class Connection {
       this.#why = messageOf(error);
     });
     this.#socket.on('close', () => this.#ended());
+  }
+
+  /** Whether the peer has said that it goes: nobody will be there for a while. */
+  get isDismissed(): boolean {
+    return this.#isDismissed;
   }
 
   send(forward: Forward): void {
@@ -161,8 +167,10 @@ export class Connection {
       const { version, signature } = this.#peer;
       this.#fit = hello.version === version ? fitOf(signature, hello) : `it is version ${hello.version}`;
       this.#flush();
-    } else if (type === frameTypes.goodbye) this.leave();
-    else throw new FrameError(`a frame of type ${type}`);
+    } else if (type === frameTypes.goodbye) {
+      this.#isDismissed = true;
+      this.leave();
+    } else throw new FrameError(`a frame of type ${type}`);
   }
 
   #settle({ id, servedMs, result }: WireResult): void {

@@ -4,6 +4,8 @@ import { Connection, type Forward, type Outcome, type Peer } from './connection.
 
 /** A connection is replaced after about this time, so that pods that have come meanwhile get their part. */
 const maxAgeMs = 300_000;
+/** Who has said goodbye is not asked for so long; by then a routing table without it has come, or somebody is there again. */
+const awayMs = 1_000;
 
 /** One address of another version: at most one connection, and a breaker that remembers whether anybody is there. */
 class Link {
@@ -12,6 +14,7 @@ class Link {
   #breaker: Breaker = newBreaker();
   #connection: Connection | undefined;
   #probing = false;
+  #awayUntil = 0;
   #age: NodeJS.Timeout | undefined;
 
   constructor(peer: Peer, random: Random) {
@@ -22,7 +25,9 @@ class Link {
 
   /** Whether it takes a request now. After failures, one at a time to see whether it is back. */
   get permits(): boolean {
-    const state = stateOf(this.#breaker, performance.now());
+    const now = performance.now();
+    if (now < this.#awayUntil) return false;
+    const state = stateOf(this.#breaker, now);
     return state === 'Closed' || (state === 'HalfOpen' && !this.#probing);
   }
 
@@ -45,6 +50,7 @@ class Link {
 
   #open(): Connection {
     const connection = new Connection(this.#peer, (left) => {
+      if (left.isDismissed) this.#awayUntil = performance.now() + awayMs;
       if (this.#connection !== left) return;
       this.#connection = undefined;
       clearTimeout(this.#age);
