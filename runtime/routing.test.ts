@@ -44,6 +44,24 @@ async function example(): Promise<[stable: Pod, candidate: Pod]> {
 const share = (weight: number, version = 'v2') => ({ candidate: { version, weight } });
 
 describe('the split', () => {
+  test('an answer says which rollout it is a trial of: what was drawn, and of a key its first request', async () => {
+    const [stable, candidate] = await example();
+    const trialOf = (reply: Reply) => [versionOf(reply), reply.headers.get('x-levada-trial')];
+    const match = [{ header: { 'x-beta': 'true' }, version: 'v2' }];
+    await pods.tell(stable, pods.table(stable, [candidate], { ...share(100), match, rollout: 'v2 then' }));
+    await isAnsweredBy(stable, 'v2');
+    expect(trialOf(await infer(stable, flower))).toEqual(['v2', 'v2 then']);
+    expect(trialOf(await infer(stable, flower, { 'x-beta': 'true' }))).toEqual(['v2', null]);
+    expect(trialOf(await infer(stable, flower, { 'x-levada-key': 'a' }))).toEqual(['v2', 'v2 then']);
+    expect(trialOf(await infer(stable, flower, { 'x-levada-key': 'a' }))).toEqual(['v2', null]);
+    await pods.tell(stable, pods.table(stable, [candidate], { ...share(0), rollout: 'v2 then' }));
+    expect(trialOf(await infer(stable, flower))).toEqual(['v1', 'v2 then']);
+    expect(trialOf(await infer(stable, flower, { 'x-levada-key': 'b' }))).toEqual(['v1', 'v2 then']);
+    expect(trialOf(await infer(stable, flower, { 'x-levada-key': 'b' }))).toEqual(['v1', null]);
+    await pods.tell(stable, pods.table(stable, [candidate], {}));
+    expect(trialOf(await infer(stable, flower))).toEqual(['v1', null]);
+  });
+
   test('by weight, over both protocols: off by at most one; each side answers as itself', async () => {
     const [stable, candidate] = await example();
     expect(tally([await post(`${stable.url}/predict`, features)])).toEqual({ v1: 1 });

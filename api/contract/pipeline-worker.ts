@@ -1,4 +1,5 @@
 import type { ConsumerConfig, QueueState, Topology } from './pipeline.ts';
+import type { StepTrials } from './routing-table.ts';
 
 /** What is said between who starts a process of consumers and that process. */
 
@@ -41,6 +42,8 @@ export interface WorkerState extends Pick<QueueState, 'breaker' | 'message' | 'r
   /** Sent to wait for another attempt, by this process. */
   readonly delayed: number;
   readonly counts: WorkerCounts;
+  /** Of versions of models that it asks. */
+  readonly trials: readonly StepTrials[];
 }
 
 /** As `StepCounts` of the runtime. */

@@ -92,6 +92,24 @@ export const latencyBoundsMs: readonly number[] = Array.from({ length: 73 }, (_,
 /** Carries the sticky key of a caller that has no request of a user in hand, such as a pipeline's step. Before `sticky.header`. */
 export const stickyKeyHeader = 'x-levada-key';
 
+/**
+ * Header of an answer that is a trial of a rollout: names the rollout (`RoutingTable.rollout`). It is there where the version that was
+ * drawn has answered: not what a rule has decided, nor what the stable version answers instead; of a key its first request.
+ */
+export const trialHeader = 'x-levada-trial';
+
+/** What became of the trials of one version of a model at a step that asks it, since its process began. */
+export interface StepTrials {
+  /** As {@link trialHeader} says. */
+  readonly rollout: string;
+  /** That has answered. */
+  readonly version: string;
+  /** Events that have ended: handled, or dead. */
+  readonly n: number;
+  /** Those of them that are dead letters. */
+  readonly dead: number;
+}
+
 /** JSON of one form only: no spaces, fields in the order of their names. What is signed. */
 export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((entry) => canonicalJson(entry)).join(',')}]`;

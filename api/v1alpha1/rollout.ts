@@ -3,7 +3,7 @@ import { dnsLabel, limits, rolloutCommand } from '../contract/names.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
 import { atMost, text } from './common.ts';
-import { duration } from './event-pipeline-fields.ts';
+import { duration, partName, resourceName } from './event-pipeline-fields.ts';
 import { durationRule, oneOf } from './event-pipeline-rules.ts';
 
 /** How a new version takes over, and how requests are shared between versions: fields of `spec` and `status` of a ModelDeployment. */
@@ -35,7 +35,7 @@ const step = z
   .meta(celRules(stepRules))
   .describe('One weight of the candidate.');
 
-const gateNames = ['errorRate', 'latency', 'disagreement'] as const;
+const gateNames = ['errorRate', 'latency', 'disagreement', 'deadLetters'] as const;
 
 const gate = z
   .strictObject({
@@ -66,6 +66,19 @@ const gate = z
       .describe(
         'The stable version also scores a sample of the requests that the candidate has answered. Whole numbers, texts and booleans differ when they are not equal; floating-point numbers when they are further apart than 0.001 of the greater one, and 0.001.',
       ),
+    deadLetters: z
+      .strictObject({
+        pipeline: resourceName.describe('EventPipeline of the same namespace.'),
+        step: partName.describe('Its step that asks this model.'),
+        maxRate: proportion.describe(
+          'Proportion of the events that the candidate has scored that may end as dead letters.',
+        ),
+      })
+      .meta(celRules([atLeast('maxRate', 0.0001)]))
+      .optional()
+      .describe(
+        'Events that become dead letters of a pipeline’s step after the candidate has scored them, for example because `output` or the schema of the next event does not hold for its answer. Where the stable version’s events exceed the limit as well, the candidate’s have to be clearly more.',
+      ),
   })
   .meta(celRules([oneOf(gateNames)]))
   .describe(`A gate. Exactly one of ${gateNames.join(', ')}.`);
@@ -75,9 +88,10 @@ const gatesRule: Rule = {
     'has(g.errorRate) && has(h.errorRate)',
     'has(g.latency) && has(h.latency) && g.latency == h.latency',
     'has(g.disagreement) && has(h.disagreement) && g.disagreement.output == h.disagreement.output',
+    'has(g.deadLetters) && has(h.deadLetters) && g.deadLetters.pipeline == h.deadLetters.pipeline && g.deadLetters.step == h.deadLetters.step',
   ]
     .map((same) => `(${same})`)
-    .join(' || ')}).size() == 1 || !(has(g.errorRate) || has(g.latency) || has(g.disagreement)))`,
+    .join(' || ')}).size() == 1 || !(${gateNames.map((name) => `has(g.${name})`).join(' || ')}))`,
   message: 'no two gates count the same',
   check(gates, path) {
     const seen = new Set<string>();
@@ -97,7 +111,11 @@ function gateKey(entry: unknown): string | undefined {
   const latency = member(entry, 'latency');
   if (latency !== undefined) return `latency/${member(latency, 'quantile')}/${member(latency, 'maxRatio')}`;
   const disagreement = member(entry, 'disagreement');
-  return disagreement === undefined ? undefined : `disagreement/${member(disagreement, 'output')}`;
+  if (disagreement !== undefined) return `disagreement/${member(disagreement, 'output')}`;
+  const deadLetters = member(entry, 'deadLetters');
+  return deadLetters === undefined
+    ? undefined
+    : `deadLetters/${member(deadLetters, 'pipeline')}/${member(deadLetters, 'step')}`;
 }
 
 const rolloutRules: readonly Rule[] = [
@@ -326,7 +344,9 @@ const count = z.int().min(0);
 
 const gateStatus = z
   .strictObject({
-    gate: text(300).describe('What is counted: `errorRate`, `latency/0.99/1.2`, `disagreement/label`.'),
+    gate: text(300).describe(
+      'What is counted: `errorRate`, `latency/0.99/1.2`, `disagreement/label`, `deadLetters/orders/score`.',
+    ),
     verdict: z
       .enum(verdicts)
       .describe(
@@ -342,6 +362,14 @@ const gateStatus = z
       .describe('Where the true proportion is, at all times together but for a small chance.'),
     n: count.describe('Trials: requests, or keys where traffic is sticky.'),
     failures: count.describe('Those of them that have failed.'),
+    stable: z
+      .strictObject({
+        n: count.describe('Trials.'),
+        failures: count.describe('Those of them that have failed.'),
+      })
+      .optional()
+      .describe('The same of the stable version, of a gate that compares with it: `deadLetters`.'),
+    message: text(1024).optional().describe('Why nothing can be counted: what the gate refers to is not there.'),
   })
   .describe('What a gate says.');
 

@@ -144,6 +144,7 @@ export class UpRun {
       port: (owner, service) => this.#portOf(owner, service),
       log: (unit, line) => this.#reporter.line(formatLog(unit, line)),
       note: (text) => this.#reporter.line(text),
+      askSteps: async (pipeline, step) => this.#pipelines.trials(pipeline, step),
     });
     this.#services = new LocalServices({
       log: (name, line) => this.#reporter.line(formatLog(name, line)),

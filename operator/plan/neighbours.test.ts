@@ -16,8 +16,8 @@ it('says what pipelines of the namespace emit, and which broker carries them', (
   expect(found).toEqual({
     models: [],
     pipelines: {
-      orders: { emits: ['order.created', 'order.checked'], broker: 'rabbit' },
-      shop: { emits: ['order.created'], broker: undefined },
+      orders: { emits: ['order.created', 'order.checked'], steps: [{ name: 'check' }], broker: 'rabbit' },
+      shop: { emits: ['order.created'], steps: [{ name: 'check' }], broker: undefined },
     },
   });
 });

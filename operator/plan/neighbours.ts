@@ -12,9 +12,14 @@ export interface Neighbours {
 interface NeighbourPipeline {
   /** Types that it emits. */
   readonly emits: readonly string[];
+  /** Its steps, and the model that each of them asks. */
+  readonly steps: ReadonlyArray<{ readonly name: string; readonly model?: string }>;
   /** As {@link brokerKey} says. */
   readonly broker: string | undefined;
 }
+
+/** No other resource is there. */
+export const alone: Neighbours = { models: [], pipelines: {} };
 
 /** What is beside the resources of `namespace`. */
 export function neighboursIn(namespace: string, resources: readonly Resource[]): Neighbours {
@@ -23,13 +28,17 @@ export function neighboursIn(namespace: string, resources: readonly Resource[]):
     models: here.filter(({ kind }) => kind === 'ModelDeployment').map(({ metadata }) => metadata.name),
     pipelines: Object.fromEntries(
       here.flatMap((resource) =>
-        resource.kind === 'EventPipeline'
-          ? [[resource.metadata.name, { emits: emittedTypes(resource.spec), broker: brokerKey(resource.spec) }]]
-          : [],
+        resource.kind === 'EventPipeline' ? [[resource.metadata.name, neighbourOf(resource)] as const] : [],
       ),
     ),
   };
 }
+
+const neighbourOf = ({ spec }: EventPipeline): NeighbourPipeline => ({
+  emits: emittedTypes(spec),
+  steps: spec.steps.map(({ name, model }) => ({ name, ...(model && { model: model.ref }) })),
+  broker: brokerKey(spec),
+});
 
 /** Name of the Secret of a pipeline's broker; `undefined`: the default broker. Pipelines of one key share a broker. */
 export const brokerKey = ({ broker }: EventPipeline['spec']): string | undefined => broker?.rabbitmq?.secretRef?.name;

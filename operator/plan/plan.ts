@@ -18,6 +18,6 @@ export function plan(
   place: Place,
 ): PlanResult {
   return resource.kind === 'ModelDeployment'
-    ? planModel(resource, observed, now)
+    ? planModel(resource, observed, now, neighbours)
     : planPipeline(resource, observed, neighbours, now, place);
 }

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { trialHeader } from '../../api/contract/routing-table.ts';
 import { type ErrorCode, errorCodeOf, errors, LevadaError, messageOf } from '../../api/errors.ts';
 import type { Protocol } from './metrics.ts';
 import { PredictInvalid } from './protocol/simple.ts';
@@ -10,6 +11,8 @@ export interface Reply {
   readonly status: number;
   readonly body: string;
   readonly code?: ErrorCode;
+  /** The rollout that this answer is a trial of. */
+  readonly trial?: string;
 }
 
 /** Turns whatever was thrown into an answer in the protocol's own form. */
@@ -59,7 +62,7 @@ export function sendEarly(req: IncomingMessage, res: ServerResponse, reply: Repl
   req.resume();
 }
 
-function writeHead(res: ServerResponse, { status, body, code }: Reply, version: string, close: boolean): void {
+function writeHead(res: ServerResponse, { status, body, code, trial }: Reply, version: string, close: boolean): void {
   const headers = [
     'content-type',
     'application/json',
@@ -68,6 +71,7 @@ function writeHead(res: ServerResponse, { status, body, code }: Reply, version: 
     'x-levada-version',
     version,
   ];
+  if (trial !== undefined) headers.push(trialHeader, trial);
   if (code) {
     headers.push('x-levada-error', code);
     if (errors[code].outcome === 'retry' && status !== 504) headers.push('retry-after', String(retryAfterSeconds));

@@ -51,9 +51,9 @@ export function requestHandler(service: ModelService, closing: (req: IncomingMes
     readBody(req, (error, body) => {
       if (error) return fail(error, true);
       try {
-        const answer: Answer = (problem, text, answeredBy = version) => {
+        const answer: Answer = (problem, text, answeredBy = version, trial = undefined) => {
           if (problem) return fail(problem, true);
-          send(res, { status: 200, body: text }, answeredBy, closing(req));
+          send(res, { status: 200, body: text, ...(trial !== undefined && { trial }) }, answeredBy, closing(req));
           service.metrics.request(protocol, 200, (performance.now() - start) / 1000);
         };
         const withdraw = submit(body, timeoutMs - (performance.now() - start), answer, req.headers);

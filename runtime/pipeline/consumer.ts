@@ -6,7 +6,7 @@ import type { DedupStore, Lease } from '../delivery/dedup.ts';
 import { type AttemptEnd, type Decision, decide } from '../delivery/outcome.ts';
 import type { Message } from '../events/message.ts';
 import type { RandomBytes } from '../events/trace.ts';
-import type { StepEnvironment } from '../steps/step.ts';
+import type { StepEnvironment, Trial } from '../steps/step.ts';
 import type { Delivery, Settlement, Consumer as Subscription, Transport } from '../transports/transport.ts';
 import type { End } from './ends.ts';
 import { Handler } from './handler.ts';
@@ -149,6 +149,7 @@ export class Consumer {
       message,
       end: decision.end,
       ...(failed && { reason: failed.code, error: failed.message }),
+      ...(attempt.trial && { trial: attempt.trial }),
       ...(decision.end === 'retry' && { delayMs: decision.delayMs }),
       emits: attempt.emits,
       ms: clock.now() - began,
@@ -178,6 +179,7 @@ export class Consumer {
     const { clock, date, dedup, random, log } = this.#options;
     const { config } = handler;
     let lease: Lease | undefined;
+    let trial: Trial | undefined;
     try {
       const { event, wanted, key } = await handler.open(message);
       if (!wanted) return { end: { kind: 'skipped' }, emits: [] };
@@ -187,12 +189,15 @@ export class Consumer {
         if (begun.state === 'leased') return { end: { kind: 'leased' }, emits: [] };
         lease = begun.lease;
       }
-      const emits = await handler.run(event, key, date(), random, this.#abort.signal);
-      return { end: { kind: 'done' }, emits, ...(lease && { lease }) };
+      const scored = (one: Trial) => {
+        trial = one;
+      };
+      const emits = await handler.run(event, { key, now: date(), random, signal: this.#abort.signal, scored });
+      return { end: { kind: 'done' }, emits, ...(lease && { lease }), ...(trial && { trial }) };
     } catch (error) {
       if (this.#abort.signal.aborted) return { end: { kind: 'aborted' }, emits: [], ...(lease && { lease }) };
       if (!errorCodeOf(error)) log(config.name, 'an error inside Levada', error);
-      return { end: failureOf(error), emits: [], ...(lease && { lease }) };
+      return { end: failureOf(error), emits: [], ...(lease && { lease }), ...(trial && { trial }) };
     }
   }
 
@@ -270,6 +275,7 @@ interface AttemptResult {
   readonly end: AttemptEnd;
   readonly emits: readonly Message[];
   readonly lease?: Lease;
+  readonly trial?: Trial;
 }
 
 function failureOf(error: unknown): AttemptEnd {

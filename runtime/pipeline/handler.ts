@@ -13,7 +13,13 @@ import { readEvent } from '../events/parse.ts';
 import { inSpan } from '../events/spans.ts';
 import type { RandomBytes, Trace } from '../events/trace.ts';
 import { makeStep } from '../steps/registry.ts';
-import type { Emitted, Step, StepEnvironment } from '../steps/step.ts';
+import type { Emitted, Step, StepContext, StepEnvironment } from '../steps/step.ts';
+
+interface RunContext extends Pick<StepContext, 'signal' | 'scored'> {
+  readonly key: string;
+  readonly now: Date;
+  readonly random: RandomBytes;
+}
 
 /** A consumer's configuration, compiled: what is done with one message. Used until its last message has ended. */
 export class Handler {
@@ -75,7 +81,7 @@ export class Handler {
    * @returns what is to be published
    * @throws LevadaError as {@link Step.run}, EventUndeclared, EventBreaksSchema, MessageTooLarge
    */
-  async run(event: Event, key: string, now: Date, random: RandomBytes, signal: AbortSignal): Promise<Message[]> {
+  async run(event: Event, { key, now, random, ...context }: RunContext): Promise<Message[]> {
     const { message } = event;
     const { id, extensions, delivery } = message;
     const { pipeline, name, emits } = this.config;
@@ -91,7 +97,7 @@ export class Handler {
         emits: emits.map(({ type }) => type),
         idempotencyKey: headerText(`${name}:${key}`),
         ...trace,
-        signal,
+        ...context,
       });
       return emitted.map((one, index) => this.#messageOf(message, one, { index, of: emitted.length, trace, now }));
     });

@@ -9,6 +9,7 @@ import {
   type QueueState,
   type SourceState,
 } from '../../api/contract/pipeline.ts';
+import type { StepTrials } from '../../api/contract/routing-table.ts';
 import { failureOf } from '../../api/errors.ts';
 import type { HttpSource } from '../sources/http-source.ts';
 import type { StepEnvironment } from '../steps/step.ts';
@@ -155,6 +156,11 @@ export class PipelineHost {
     return Object.fromEntries([...tallies].map(([step, tally]) => [step, tally.counts(now)]));
   }
 
+  /** What became of the trials of models' versions at one step. */
+  trials(pipeline: string, step: string): readonly StepTrials[] {
+    return this.#pipelines.get(pipeline)?.tallies.get(step)?.trials ?? [];
+  }
+
   /** Sources go on, and let each connection end with its next answer: another process takes their place. */
   retireSources(): void {
     for (const { sources } of this.#pipelines.values()) for (const { source } of sources.values()) source?.retire();
@@ -187,6 +193,7 @@ export class PipelineHost {
       environment: this.#options.environment(pipeline.split('/')[0] ?? ''),
       ended: (end) => {
         tally.add(end.end, this.#options.clock.now());
+        if (end.trial) tally.try(end.end, end.trial);
         this.metrics.ended(end);
         this.#options.ended?.(end);
       },

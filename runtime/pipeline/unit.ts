@@ -123,6 +123,7 @@ export class PipelineUnit {
             held: this.#rabbit.heldBy(pipeline, name),
             delayed: this.#rabbit.handOf(pipeline, name).delayed,
             counts: counts[name] ?? noCounts,
+            trials: this.#host.trials(pipeline, name),
           },
         ];
       }),

@@ -24,8 +24,17 @@ export interface StepContext {
   readonly tracestate?: string;
   /** Types that the step declares. None: a reply that names no type is nothing but a sign of success. */
   readonly emits: readonly string[];
+  /** A model has answered this attempt, and its answer is a trial of a rollout. The last one that is told counts. */
+  readonly scored: (trial: Trial) => void;
   /** Aborted when the drain's time is over: what is under way is given up. */
   readonly signal: AbortSignal;
+}
+
+/** An answer by which a rollout of a model is judged. */
+export interface Trial {
+  readonly rollout: string;
+  /** The version that has answered. */
+  readonly version: string;
 }
 
 /** An event that a step emits. What is absent is filled in: the type, the event's id, the step's source, the time. */

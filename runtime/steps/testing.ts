@@ -31,6 +31,7 @@ export function contextOf(overrides: Partial<StepContext> = {}): StepContext {
   return {
     attempt: 1,
     idempotencyKey: 'inventory:/shop/orders/api#e-1',
+    scored: () => {},
     traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
     emits: ['stock.reserved'],
     signal: new AbortController().signal,

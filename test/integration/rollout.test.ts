@@ -178,3 +178,60 @@ test('people decide: paused, gone on with, approved, taken back', async () => {
   expect((await ws.get()).status?.stableVersion).toBe('v2');
   expect(await callers.stop()).toMatchObject({ wrong: 0, failed: 0, samples: [] });
 });
+
+test('a version whose answers a pipeline can do nothing with goes back, although it answers every request', async () => {
+  await using ws = await Workspace.create();
+  const gates = [{ errorRate: { max: 0.01 } }, { deadLetters: { pipeline: 'flowers', step: 'score', maxRate: 0.01 } }];
+  const resource = (serve: string) =>
+    iris({ serve, rollout: { ...rollout, gates, steps: [{ weight: 50, hold: '1h' }] } });
+  await ws.write('res/iris.yaml', resource('v1'));
+  const up = await ws.up();
+  await up.says('takes the traffic. http');
+  await ws.write('res/iris.yaml', resource('v2'));
+  // Without its pipeline nothing is counted, and it is said why.
+  const why = await until('the gate says what is missing', async () => {
+    const [, gate] = (await ws.get()).status?.rollout?.gates ?? [];
+    return gate?.message !== undefined && gate;
+  });
+  expect(why).toMatchObject({
+    verdict: 'NoTraffic',
+    n: 0,
+    message: expect.stringContaining('no EventPipeline flowers'),
+  });
+  // Version 1 says 1 of this flower, version 2 says 2.
+  const output = '{% $outputs.label = 1 ? {"label": $outputs.label} : nothing %}';
+  const model = { ref: 'iris', inputs: { X: '{% [5.9, 3.2, 4.8, 1.8] %}' }, output };
+  await ws.write('res/flowers.yaml', {
+    apiVersion: 'levada.dev/v1alpha1',
+    kind: 'EventPipeline',
+    metadata: { name: 'flowers' },
+    spec: {
+      sources: [{ name: 'api', emits: 'flower.seen', http: { path: '/flowers' } }],
+      steps: [{ name: 'score', consumes: ['flower.seen'], model, emits: ['flower.scored'] }],
+    },
+  });
+  await up.says('flowers: Running');
+  const url = (await ws.get('flowers')).services['flowers-api'] ?? '';
+  const send = () =>
+    fetch(`${url}/flowers`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' });
+  const { status } = await until(
+    'it has gone back',
+    async () => {
+      for (const { status } of await Promise.all(Array.from({ length: 5 }, send))) expect(status).toBe(202);
+      const got = await ws.get();
+      return phaseOf(got) === 'RolledBack' && got;
+    },
+    { timeoutMs: 120_000 },
+  );
+  expect(status?.lastRollback).toMatchObject({
+    version: 'v2',
+    gate: 'deadLetters/flowers/score',
+    observed: 1,
+    limit: 0.01,
+  });
+  const [errorRate, deadLetters] = status?.rollout?.gates ?? [];
+  expect(errorRate).toMatchObject({ gate: 'errorRate', failures: 0 });
+  expect(deadLetters).toMatchObject({ verdict: 'Fail', stable: { failures: 0 } });
+  expect(deadLetters).not.toHaveProperty('message');
+  expect(deadLetters?.stable?.n).toBeGreaterThan(0);
+});

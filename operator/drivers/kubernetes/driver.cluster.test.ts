@@ -80,6 +80,7 @@ onCluster(() => {
       keyOf: (namespace, name) => `${namespace}/${name}`,
       pauses: { openMs: 100, endMs: 500 },
       signer: async () => signer,
+      askSteps: async () => [],
       log: () => {},
     });
     const copies = [owners, ...children.copies, podCopy];

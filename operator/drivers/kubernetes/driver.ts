@@ -7,6 +7,7 @@ import type { StoredObject } from '../../engine/objects.ts';
 import type { Observed, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { driverByKind } from '../kinds.ts';
+import type { AskSteps } from '../routing/report.ts';
 import { Children, type Started } from './children.ts';
 import { Copy, type WatchedPlaces } from './copies.ts';
 import { ModelDriver, type ModelDriverOptions } from './model-driver.ts';
@@ -33,16 +34,18 @@ export class KubernetesDriver implements Driver {
     this.models = new Copy<ModelDeployment & StoredObject>(client, modelDeployments, options);
     this.pipelines = new Copy<EventPipeline & StoredObject>(client, eventPipelines, options);
     this.#copies = [this.models, this.pipelines, ...children.copies, podCopy];
+    const pipelines = new PipelineDriver({
+      ...shared,
+      owners: this.pipelines,
+      ...(broker && { broker }),
+      ...(lookMs !== undefined && { lookMs }),
+      tell,
+      log,
+    });
+    const askSteps: AskSteps = (pipeline, step) => pipelines.trials(pipeline, step);
     this.#driver = driverByKind({
-      ModelDeployment: new ModelDriver({ ...shared, owners: this.models, signer, log }),
-      EventPipeline: new PipelineDriver({
-        ...shared,
-        owners: this.pipelines,
-        ...(broker && { broker }),
-        ...(lookMs !== undefined && { lookMs }),
-        tell,
-        log,
-      }),
+      ModelDeployment: new ModelDriver({ ...shared, owners: this.models, signer, log, askSteps }),
+      EventPipeline: pipelines,
     });
   }
 

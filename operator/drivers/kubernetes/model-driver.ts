@@ -12,7 +12,7 @@ import type { KubernetesObject } from '../../objects/metadata.ts';
 import { renderObjects } from '../../objects/render.ts';
 import type { Observed, Unit, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
-import { routingStatus } from '../routing/report.ts';
+import { type AskSteps, routingStatus } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Answers, failureIn, type Pauses } from './asked.ts';
 import { type Children, fieldManager, noted, placeOf } from './children.ts';
@@ -35,6 +35,8 @@ export interface ModelDriverOptions {
   readonly pauses?: Pauses;
   /** Of routing tables. */
   readonly signer: () => Promise<Signer>;
+  /** Of the pods of pipelines. */
+  readonly askSteps: AskSteps;
   readonly log: (text: string) => void;
 }
 
@@ -58,6 +60,7 @@ export class ModelDriver implements Driver {
     this.#routing = new ClusterRouting({
       signer: options.signer,
       log: options.log,
+      askSteps: options.askSteps,
       changed: (namespace, name) => this.#tell(namespace, name),
       refresh: (namespace, name) => this.#pods.refresh(namespace, name),
     });

@@ -15,6 +15,7 @@ import { planParts } from '../../plan/pipeline/parts.ts';
 import { isLeaving, type Observed, type PipelinePlan, type Release, type UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { Ghosts, inHandOf } from '../hands.ts';
+import type { StepReport } from '../routing/report.ts';
 import type { Pauses } from './asked.ts';
 import { BrokerSecrets, type SecretPlace } from './broker-secret.ts';
 import { Brokers } from './brokers.ts';
@@ -177,6 +178,16 @@ export class PipelineDriver implements Driver {
     const isDone = await this.#makeObjects(resource, kept, pipeline, placement);
     if (hasChanged || broker.told !== toldBefore) this.#changed(owner);
     return isDone || hasChanged || isNew;
+  }
+
+  /** What the pods of a step say now of the trials of models' versions. Never rejects. */
+  async trials(pipeline: string, step: string): Promise<StepReport[]> {
+    const [namespace = '', name = ''] = pipeline.split('/');
+    await this.#pods.refresh(namespace, name);
+    return this.#pods.of(namespace, name).flatMap(({ metadata: { uid = '' } }) => {
+      const trials = this.#pods.statusOf(uid)?.consumers[step]?.trials;
+      return trials ? [{ process: uid, trials }] : [];
+    });
   }
 
   /** Ends connections and questions; what runs on the cluster goes on. */

@@ -4,6 +4,7 @@ import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import { versionLabel } from '../../objects/labels.ts';
 import type { ObservedRouting, RoutingPlan } from '../../plan/units.ts';
 import { RoutingDesk, type Told } from '../routing/desk.ts';
+import type { AskSteps } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Peer, tableOf } from '../routing/table.ts';
 import { hostOf } from './asked.ts';
@@ -21,6 +22,7 @@ interface ClusterRoutingOptions {
   readonly log: (text: string) => void;
   /** It is to be looked at again. */
   readonly changed: (namespace: string, name: string) => void;
+  readonly askSteps: AskSteps;
   /** Asks the pods what they say now. */
   readonly refresh: (namespace: string, name: string) => Promise<void>;
 }
@@ -48,7 +50,8 @@ export class ClusterRouting {
 
   constructor(options: ClusterRoutingOptions) {
     this.#options = options;
-    this.#desk = new RoutingDesk({ signer: options.signer, now: () => Date.now(), log: options.log });
+    const { signer, log, askSteps } = options;
+    this.#desk = new RoutingDesk({ signer, now: () => Date.now(), log, askSteps });
   }
 
   async observe({ owner, resource, table, peers, serving }: Look): Promise<ObservedRouting | undefined> {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import type { PipelineUnitStatus } from '../../../api/contract/pipeline-unit.ts';
+import { stepTrials } from '../routing/report.ts';
 import { type Answers, failureIn } from './asked.ts';
 
 const count = z.int().min(0);
@@ -13,6 +14,7 @@ const consumer = z.object({
   message: text.optional(),
   held: z.record(z.string(), count),
   delayed: count,
+  trials: stepTrials.optional(),
 });
 
 /** What a pod says, in these shapes only: it is not trusted. Counts are for metrics, which are not read here. */
@@ -41,6 +43,8 @@ export const unitAnswers: Answers<UnitStatus> = {
 };
 
 function shown({ consumers, ...rest }: UnitStatus) {
-  const quiet = Object.entries(consumers).map(([name, { held: _, delayed: __, ...said }]) => [name, said] as const);
+  const quiet = Object.entries(consumers).map(
+    ([name, { held: _, delayed: __, trials: ___, ...said }]) => [name, said] as const,
+  );
   return { ...rest, consumers: Object.fromEntries(quiet) };
 }

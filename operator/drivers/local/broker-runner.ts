@@ -10,6 +10,7 @@ import { PipelineHost } from '../../../runtime/pipeline/host.ts';
 import type { StepCounts } from '../../../runtime/pipeline/rates.ts';
 import { RabbitTransport } from '../../../runtime/transports/rabbitmq/transport.ts';
 import { Ghosts, inHandOf } from '../hands.ts';
+import type { StepReport } from '../routing/report.ts';
 import type { PipelineRunner, RunnerView } from './runner.ts';
 import { type ToRabbitWorker, Worker } from './worker.ts';
 
@@ -165,6 +166,13 @@ export class BrokerRunner implements PipelineRunner {
         return worker ? [[name, worker.counts(name)] as const] : [];
       }),
     );
+  }
+
+  trials(pipeline: string, step: string): StepReport[] {
+    return this.#all().flatMap((worker) => {
+      const trials = worker.pipeline === pipeline && worker.states[step]?.trials;
+      return trials ? [{ process: String(worker.pid), trials }] : [];
+    });
   }
 
   admins(pipeline: string): string[] {

@@ -34,6 +34,7 @@ async function startLocal(options: Partial<LocalOptions> = {}): Promise<Local> {
     port: () => ({ port: 0, fixed: false }),
     log: () => {},
     note: (text) => notes.push(text),
+    askSteps: async () => [],
     ...options,
   });
   return {

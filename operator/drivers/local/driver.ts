@@ -3,6 +3,7 @@ import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import { nothing, type Observed, type ObservedUnit, type Unit, type UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
+import type { AskSteps } from '../routing/report.ts';
 import { digestNow, signature } from './artifacts.ts';
 import { Generation, type GenerationOptions, type LocalPeer } from './generation.ts';
 import { LocalRouting } from './routing.ts';
@@ -19,6 +20,8 @@ export interface LocalOptions extends Omit<GenerationOptions, 'changed' | 'fetch
   readonly pollMs: number;
   /** Something a person should know. */
   readonly note: (text: string) => void;
+  /** Of pipelines that run here as well. */
+  readonly askSteps: AskSteps;
 }
 
 interface LocalUnit {
@@ -58,6 +61,7 @@ export class LocalDriver implements Driver {
     this.#routing = new LocalRouting({
       stateDir: options.stateDir,
       note: options.note,
+      askSteps: options.askSteps,
       changed: (owner) => this.#settle(owner),
     });
     this.#poll = setInterval(() => void this.#lookAtFiles(), options.pollMs);

@@ -2,6 +2,7 @@ import type { PipelineParts } from '../../../api/contract/pipeline.ts';
 import { systemClock } from '../../../runtime/clock.ts';
 import { type HostOptions, PipelineHost } from '../../../runtime/pipeline/host.ts';
 import { MemoryTransport } from '../../../runtime/transports/memory/transport.ts';
+import type { StepReport } from '../routing/report.ts';
 import type { PipelineRunner, RunnerView } from './runner.ts';
 
 /** Runs pipelines inside this process, on a broker in its memory. */
@@ -42,6 +43,10 @@ export class MemoryRunner implements PipelineRunner {
 
   counts(pipeline: string): ReturnType<PipelineHost['counts']> {
     return this.host.counts(pipeline);
+  }
+
+  trials(pipeline: string, step: string): StepReport[] {
+    return [{ process: this.place, trials: this.host.trials(pipeline, step) }];
   }
 
   admins(): string[] {

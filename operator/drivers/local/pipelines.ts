@@ -15,6 +15,7 @@ import type { Transport } from '../../../runtime/transports/transport.ts';
 import { brokerFailure } from '../../plan/pipeline/broker-status.ts';
 import type { Observed, ObservedPipeline, PipelinePlan, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
+import type { StepReport } from '../routing/report.ts';
 import { BrokerRunner } from './broker-runner.ts';
 import { MemoryRunner } from './memory-runner.ts';
 import type { PipelineRunner } from './runner.ts';
@@ -118,6 +119,11 @@ export class LocalPipelines implements Driver {
 
   counts(pipeline: string): Readonly<Record<string, StepCounts>> {
     return this.#ownedOf(pipeline)?.runner?.counts(pipeline) ?? {};
+  }
+
+  /** What became of the trials of models' versions. */
+  trials(pipeline: string, step: string): readonly StepReport[] {
+    return this.#ownedOf(pipeline)?.runner?.trials(pipeline, step) ?? [];
   }
 
   /** URLs of /metrics of the processes of steps. */

@@ -4,6 +4,7 @@ import { routingFiles, type SignedRoutingTable } from '../../../api/contract/rou
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import type { ObservedRouting, RoutingPlan } from '../../plan/units.ts';
 import { RoutingDesk } from '../routing/desk.ts';
+import type { AskSteps } from '../routing/report.ts';
 import { newSigningKey, signerOf } from '../routing/signing.ts';
 import { tableOf } from '../routing/table.ts';
 import type { LocalPeer } from './generation.ts';
@@ -13,6 +14,7 @@ interface LocalRoutingOptions {
   readonly note: (text: string) => void;
   /** What is known of the tables of an owner's processes has changed. */
   readonly changed: (owner: string) => void;
+  readonly askSteps: AskSteps;
 }
 
 interface State {
@@ -30,7 +32,8 @@ export class LocalRouting {
   constructor(options: LocalRoutingOptions) {
     const signer = signerOf(newSigningKey());
     this.#options = options;
-    this.#desk = new RoutingDesk({ signer: async () => signer, now: () => Date.now(), log: options.note });
+    const { note: log, askSteps } = options;
+    this.#desk = new RoutingDesk({ signer: async () => signer, now: () => Date.now(), log, askSteps });
   }
 
   /** Folder of an owner, named in the configuration of its processes. */

@@ -1,6 +1,7 @@
 import type { BrokerState, PipelineParts, QueueState, SourceState } from '../../../api/contract/pipeline.ts';
 import type { StepCounts } from '../../../runtime/pipeline/rates.ts';
 import type { Transport } from '../../../runtime/transports/transport.ts';
+import type { StepReport } from '../routing/report.ts';
 
 /** Runs pipelines on one broker. */
 export interface PipelineRunner {
@@ -19,6 +20,8 @@ export interface PipelineRunner {
   observe(pipeline: string): Promise<RunnerView>;
   /** How deliveries ended, by step. */
   counts(pipeline: string): Readonly<Record<string, StepCounts>>;
+  /** What the processes of a step say of trials. */
+  trials(pipeline: string, step: string): readonly StepReport[];
   /** URLs of /metrics of the processes of a pipeline. */
   admins(pipeline: string): readonly string[];
   /** Whether it runs nothing, and nothing is being emptied. */

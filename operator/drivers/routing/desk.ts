@@ -1,14 +1,16 @@
+import { namespacedName } from '../../../api/contract/names.ts';
 import type { RoutingStatus, RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
 import { messageOf } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
-import { judgedPhases, switchWhenReady } from '../../plan/rollout/look.ts';
+import { stepKey } from '../../plan/rollout/gates.ts';
+import { judgedPhases, switchWhenReady, trialsOf } from '../../plan/rollout/look.ts';
 import { durationMs } from '../../plan/rollout/time.ts';
 import type { Traffic } from '../../plan/rollout/types.ts';
 import { askAdmin } from '../admin-port.ts';
-import { type Report, routingReport } from './report.ts';
+import { type AskSteps, type Report, routingReport } from './report.ts';
 import type { Signer } from './signing.ts';
-import { TrafficLog } from './traffic.ts';
+import { type StepReports, TrafficLog } from './traffic.ts';
 
 /** A process, by its admin port. */
 export interface Told {
@@ -23,6 +25,7 @@ export interface DeskOptions {
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly log: (text: string) => void;
+  readonly askSteps: AskSteps;
 }
 
 /** Between two tries at a process that does not take its table. */
@@ -98,18 +101,33 @@ export class RoutingDesk {
       this.#log.forget(owner);
       return undefined;
     }
-    const { countedUntil = '', candidate = '', stable } = rollout;
+    const { countedUntil = '', candidate = '', startedAt = '', stable } = rollout;
     const since = Date.parse(countedUntil);
     const isDue = this.#options.now() - since >= intervalMs(resource as ModelDeployment);
     if (!isDue && this.#log.has(owner)) return undefined;
-    const reports = await Promise.all(admins.map(reportOf));
+    const [reports, steps] = await Promise.all([
+      Promise.all(admins.map(reportOf)),
+      this.#stepsOf(resource as ModelDeployment),
+    ]);
     const now = this.#options.now();
     this.#log.add(
       owner,
       reports.filter((report) => report !== undefined),
       now,
+      steps,
     );
-    return isDue ? this.#log.take(owner, since, now, candidate, stable) : undefined;
+    const about = { candidate, stable, rollout: trialsOf({ candidate, startedAt }), until: now };
+    return isDue ? this.#log.take(owner, since, about) : undefined;
+  }
+
+  /** What the steps say that gates name. */
+  async #stepsOf({ metadata, spec }: ModelDeployment): Promise<StepReports> {
+    const named = (spec.rollout?.gates ?? []).flatMap(({ deadLetters }) => deadLetters ?? []);
+    const asked = named.map(async ({ pipeline, step }) => {
+      const name = namespacedName({ ...metadata, name: pipeline });
+      return [stepKey(pipeline, step), await this.#options.askSteps(name, step)] as const;
+    });
+    return new Map(await Promise.all(asked));
   }
 
   /** The owner is gone. */

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { RoutingReport } from '../../../api/contract/routing-table.ts';
+import type { RoutingReport, StepTrials } from '../../../api/contract/routing-table.ts';
 
 const count = z.int().min(0);
 const version = z.string().max(64);
@@ -23,6 +23,19 @@ export const routingReport = z.object({
     .max(256),
 });
 export type Report = z.output<typeof routingReport>;
+
+/** What a process says of the trials at one step of a pipeline, likewise. */
+export const stepTrials = z.array(z.object({ rollout: z.string().max(128), version, n: count, dead: count })).max(16);
+
+/** Of a process that handles a step's events. */
+export interface StepReport {
+  /** With another one counts begin at 0. */
+  readonly process: string;
+  readonly trials: readonly StepTrials[];
+}
+
+/** What the processes of a step say now, by `namespace/name` of its pipeline. Never rejects. */
+export type AskSteps = (pipeline: string, step: string) => Promise<readonly StepReport[]>;
 
 /** What a pod says of its table, likewise. */
 export const routingStatus = z.object({

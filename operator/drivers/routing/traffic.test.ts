@@ -13,7 +13,7 @@ const count = (version: string, by: Count['by'], requests: number, more: Partial
 });
 const report = (process: string, ...counts: Count[]): Report => ({ process, counts });
 const failed = (blame: string, n: number) => ({ blame, reason: 'late', count: n });
-const about = { candidate: 'v2', stable: 'v1', until: 1_000 };
+const about = { candidate: 'v2', stable: 'v1', rollout: 'v2 then', until: 1_000 };
 
 describe('what was counted', () => {
   it('is of the weights and of keys: rules and shadows are not drawn from the traffic', () => {
@@ -55,7 +55,7 @@ describe('what was counted', () => {
 
 describe('increments', () => {
   const taken = (log: TrafficLog, since: number, until: number) =>
-    log.take('o', since, until, 'v2', 'v1').answers.reduce((sum, answer) => sum + answer.count, 0);
+    log.take('o', since, { ...about, until }).answers.reduce((sum, answer) => sum + answer.count, 0);
 
   it('begin with the first look, and a process that has come since begins at 0', () => {
     const log = new TrafficLog();
@@ -74,6 +74,27 @@ describe('increments', () => {
     log.add('o', [report('a', count('v2', 'weight', 15))], 3);
     expect(taken(log, 2, 3)).toBe(5);
     expect(taken(log, 3, 3)).toBe(0);
+  });
+
+  it('of steps are those of this rollout, by version', () => {
+    const log = new TrafficLog();
+    const trials = (n: number, dead: number) => [
+      { rollout: 'v2 then', version: 'v2', n, dead },
+      { rollout: 'v2 then', version: 'v1', n: 10 * n, dead: 0 },
+      { rollout: 'v2 before', version: 'v2', n: 99, dead: n },
+      { rollout: 'v2 then', version: 'v9', n: 99, dead: n },
+    ];
+    const steps = (...counts: [n: number, dead: number][]) =>
+      new Map([['orders/score', counts.map(([n, dead], i) => ({ process: `p${i}`, trials: trials(n, dead) }))]]);
+    const of = (since: number, until: number) => log.take('o', since, { ...about, until }).deadLetters;
+    log.add('o', [], 1, steps([5, 1]));
+    expect(of(0, 1)).toBeUndefined();
+    log.add('o', [], 2, steps([8, 2], [4, 4]));
+    const counted = { candidate: { n: 7, failures: 5 }, stable: { n: 70, failures: 0 } };
+    expect(of(0, 2)).toEqual({ 'orders/score': counted });
+    expect(of(1, 2)).toEqual({ 'orders/score': counted }); // the status could not be written
+    log.add('o', [], 3, steps([2, 0], [5, 4])); // the first one has begun anew
+    expect(of(2, 3)).toEqual({ 'orders/score': { candidate: { n: 1, failures: 0 }, stable: { n: 10, failures: 0 } } });
   });
 
   it('never count less than nothing, whatever a pod says', () => {

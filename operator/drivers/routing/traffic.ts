@@ -1,20 +1,30 @@
-import { latencyBoundsMs } from '../../../api/contract/routing-table.ts';
+import { latencyBoundsMs, type StepTrials } from '../../../api/contract/routing-table.ts';
 import type { Histogram } from '../../plan/rollout/histogram.ts';
 import type { Answers, Traffic } from '../../plan/rollout/types.ts';
-import type { Report } from './report.ts';
+import type { Report, StepReport } from './report.ts';
 
 type Count = Report['counts'][number];
+
+/** What the processes of a step have counted, by its {@link stepKey}. */
+export type StepReports = ReadonlyMap<string, readonly StepReport[]>;
 
 /** What was counted between two looks at one process. */
 interface Window {
   /** Monotonic within one owner: milliseconds since the epoch, of the operator's clock. */
   readonly until: number;
   readonly counts: readonly Count[];
+  readonly trials: readonly Trials[];
+}
+
+interface Trials extends StepTrials {
+  readonly step: string;
 }
 
 interface Of {
   /** By process: what it had counted when it was looked at last. */
   readonly seen: Map<string, readonly Count[]>;
+  /** By step and process. */
+  readonly seenTrials: Map<string, readonly StepTrials[]>;
   windows: Window[];
 }
 
@@ -26,15 +36,26 @@ export class TrafficLog {
   readonly #owners = new Map<string, Of>();
 
   /** @param time of the reports, milliseconds since the epoch */
-  add(owner: string, reports: readonly Report[], time: number): void {
+  add(owner: string, reports: readonly Report[], time: number, steps: StepReports = new Map()): void {
     const known = this.#owners.get(owner);
-    const of: Of = known ?? { seen: new Map(), windows: [] };
+    const of: Of = known ?? { seen: new Map(), seenTrials: new Map(), windows: [] };
     this.#owners.set(owner, of);
+    const trials = [...steps].flatMap(([step, reports]) =>
+      reports.flatMap(({ process, trials }) => {
+        const key = `${step} ${process}`;
+        const before = of.seenTrials.get(key) ?? (known && []);
+        of.seenTrials.set(key, trials);
+        return before ? trials.map((now) => ({ step, ...moreTrials(now, before) })) : [];
+      }),
+    );
+    if (trials.length > 0) of.windows.push({ until: time, counts: [], trials });
     for (const { process, counts } of reports) {
       // All that a process has counted that has come meanwhile is new.
       const before = of.seen.get(process) ?? (known && []);
       of.seen.set(process, counts);
-      if (before) of.windows.push({ until: time, counts: counts.map((now) => increment(now, sameIn(before, now))) });
+      if (!before) continue;
+      const more = counts.map((now) => increment(now, sameIn(before, now)));
+      of.windows.push({ until: time, counts: more, trials: [] });
     }
   }
 
@@ -44,17 +65,19 @@ export class TrafficLog {
   }
 
   /**
-   * What was counted after `since` and up to `until`.
+   * What was counted after `since` and up to `about.until`.
    *
    * @param since `status.rollout.countedUntil`: what came up to it is forgotten
    */
-  take(owner: string, since: number, until: number, candidate: string, stable: string): Traffic {
+  take(owner: string, since: number, about: About): Traffic {
     const of = this.#owners.get(owner);
     const windows = (of?.windows ?? []).filter((window) => window.until > since);
     if (of) of.windows = windows;
+    const taken = windows.filter(({ until }) => until <= about.until);
     return trafficOf(
-      windows.filter((window) => window.until <= until).flatMap(({ counts }) => counts),
-      { candidate, stable, until },
+      taken.flatMap(({ counts }) => counts),
+      about,
+      taken.flatMap(({ trials }) => trials),
     );
   }
 
@@ -66,10 +89,17 @@ export class TrafficLog {
 const sameIn = (all: readonly Count[], { version, by }: Count): Count | undefined =>
   all.find((one) => one.version === version && one.by === by);
 
+const less = (a: number, b: number | undefined): number => Math.max(0, a - (b ?? 0));
+
+/** @param before of the same process; one that has begun anew meanwhile counts from its next report on */
+function moreTrials(now: StepTrials, before: readonly StepTrials[]): StepTrials {
+  const was = before.find(({ rollout, version }) => rollout === now.rollout && version === now.version);
+  return { ...now, n: less(now.n, was?.n), dead: less(now.dead, was?.dead) };
+}
+
 /** @param before of the same process, so no count is greater than it is now */
 function increment(now: Count, before: Count | undefined): Count {
   if (!before) return now;
-  const less = (a: number, b: number | undefined) => Math.max(0, a - (b ?? 0));
   const outcome = (a: { n: number; failures: number }, b: { n: number; failures: number } | undefined) => ({
     n: less(a.n, b?.n),
     failures: less(a.failures, b?.failures),
@@ -94,11 +124,17 @@ function increment(now: Count, before: Count | undefined): Count {
 interface About {
   readonly candidate: string;
   readonly stable: string;
+  /** As trials name it. */
+  readonly rollout: string;
   readonly until: number;
 }
 
 /** Pure. What rules and shadows have decided is not judged: it is not drawn from the traffic. */
-export function trafficOf(counts: readonly Count[], { candidate, stable, until }: About): Traffic {
+export function trafficOf(
+  counts: readonly Count[],
+  { candidate, stable, rollout, until }: About,
+  trials: readonly Trials[] = [],
+): Traffic {
   const judged = counts.filter(({ by }) => by === 'weight' || by === 'sticky');
   const of = (version: string) => judged.filter((one) => one.version === version);
   const theirs = of(candidate);
@@ -114,7 +150,31 @@ export function trafficOf(counts: readonly Count[], { candidate, stable, until }
     answers: theirs.flatMap((one) => (one.by === 'sticky' ? keyAnswers(one) : requestAnswers(one))),
     latency: { stable: histogramOf(of(stable)), candidate: histogramOf(theirs) },
     ...(Object.keys(compared).length > 0 && { compared }),
+    ...(trials.length > 0 && { deadLetters: deadLettersOf(trials, rollout, candidate, stable) }),
   };
+}
+
+/** By step. What was scored in another rollout says nothing of this one. */
+function deadLettersOf(
+  trials: readonly Trials[],
+  rollout: string,
+  candidate: string,
+  stable: string,
+): NonNullable<Traffic['deadLetters']> {
+  const ours = trials.filter((one) => one.rollout === rollout);
+  const of = (all: readonly Trials[], version: string) => {
+    const found = all.filter((one) => one.version === version);
+    return {
+      n: found.reduce((sum, { n }) => sum + n, 0),
+      failures: found.reduce((sum, { dead }) => sum + dead, 0),
+    };
+  };
+  return Object.fromEntries(
+    [...Map.groupBy(ours, ({ step }) => step)].map(([step, all]) => [
+      step,
+      { candidate: of(all, candidate), stable: of(all, stable) },
+    ]),
+  );
 }
 
 function requestAnswers({ requests, failures }: Count): Answers[] {

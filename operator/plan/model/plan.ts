@@ -1,4 +1,5 @@
 import type { ModelDeployment, ModelDeploymentStatus } from '../../../api/v1alpha1/model-deployment.ts';
+import { alone, type Neighbours } from '../neighbours.ts';
 import type { Observed, PlanResult } from '../units.ts';
 import { summarize } from './status.ts';
 import { planTraffic } from './traffic.ts';
@@ -9,13 +10,15 @@ import { planVersions } from './versions.ts';
  * answer; applying it and planning again changes nothing.
  *
  * @param now RFC 3339, in UTC; goes to times in the status
+ * @param neighbours what gates may refer to
  */
 export function planModel(
   resource: ModelDeployment,
   observed: Observed,
   now: string,
+  neighbours: Neighbours = alone,
 ): PlanResult<ModelDeploymentStatus> {
-  const traffic = planTraffic(resource, observed, now);
+  const traffic = planTraffic(resource, observed, now, neighbours);
   const versions = planVersions(resource, observed, traffic, now);
   const status = summarize(resource, observed, traffic, versions, now);
   const { units, fronts, routing, rollout } = traffic;

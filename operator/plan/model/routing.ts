@@ -1,4 +1,5 @@
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
+import { trialsOf } from '../rollout/look.ts';
 import type { UnderWay } from '../rollout/types.ts';
 import type { RoutingPlan } from '../units.ts';
 
@@ -42,7 +43,7 @@ export function routingOf(
     ...(shares && { split: shares.map(({ version, weight }) => ({ version, weight })) }),
     ...(rules.length > 0 && { match: rules.map(({ header, version }) => ({ header, version })) }),
     ...(sticky && { sticky: { header: sticky.header } }),
-    ...(candidate && { rollout: `${candidate.candidate} ${candidate.startedAt}` }),
+    ...(candidate && { rollout: trialsOf(candidate) }),
     ...(shadow &&
       shadow.version !== stable &&
       runs.has(shadow.version) && { shadow: { version: shadow.version, percent: shadow.percent } }),

@@ -2,9 +2,11 @@ import { isFetched, mountPathOf, placeOf } from '../../../api/contract/model-uri
 import { modelService, namespacedName, rolloutCommand, versionName } from '../../../api/contract/names.ts';
 import { parseDuration } from '../../../api/duration.ts';
 import { type ModelDeployment, type ModelVersion, wantedVersion } from '../../../api/v1alpha1/model-deployment.ts';
+import type { Neighbours } from '../neighbours.ts';
 import { decideRollout } from '../rollout/rollout.ts';
 import type { Decision, ObservedVersion, RolloutSpec, RolloutStatus } from '../rollout/types.ts';
 import { type Front, type Observed, sameUnit, type Unit, type UnitPlan } from '../units.ts';
+import { brokenGates } from './references.ts';
 import { isShared, routingOf, sharers } from './routing.ts';
 
 /** In the pod: where the routing table is mounted. */
@@ -20,11 +22,18 @@ export interface Traffic extends UnitPlan {
 }
 
 /** Which units run, where the front leads, and who answers which request. */
-export function planTraffic(resource: ModelDeployment, observed: Observed, now: string): Traffic {
+export function planTraffic(
+  resource: ModelDeployment,
+  observed: Observed,
+  now: string,
+  neighbours: Neighbours,
+): Traffic {
   const { spec, status } = resource;
   const isDeclared = spec.versions.some(({ name }) => name === wantedVersion(spec));
   const traffic =
-    isDeclared && (spec.rollout || status?.rollout) ? bySteps(resource, observed, now) : whenLoaded(resource, observed);
+    isDeclared && (spec.rollout || status?.rollout)
+      ? bySteps(resource, observed, now, neighbours)
+      : whenLoaded(resource, observed);
   return withRouting(resource, observed, traffic);
 }
 
@@ -65,7 +74,7 @@ const frontTo =
   });
 
 /** As the rollout decides. */
-function bySteps(resource: ModelDeployment, observed: Observed, now: string): Traffic {
+function bySteps(resource: ModelDeployment, observed: Observed, now: string, neighbours: Neighbours): Traffic {
   const { metadata, spec, status } = resource;
   const target = observed.fronts[modelService(metadata.name)]?.target;
   const serving = target === undefined ? undefined : observed.units[target]?.unit.version;
@@ -77,6 +86,7 @@ function bySteps(resource: ModelDeployment, observed: Observed, now: string): Tr
       versions: spec.versions.map(({ name }) => name),
       ...(spec.rollout && { rollout: spec.rollout as RolloutSpec }),
       ...(metadata.annotations?.[rolloutCommand] !== undefined && { command: metadata.annotations[rolloutCommand] }),
+      broken: brokenGates(resource, neighbours),
     },
     before,
     {

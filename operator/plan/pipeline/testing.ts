@@ -6,11 +6,12 @@ import { planParts } from './parts.ts';
 
 export const noon = '2030-01-01T12:00:00.000Z';
 export const later = '2030-01-01T13:00:00.000Z';
-export const alone: Neighbours = { models: [], pipelines: {} };
+export { alone } from '../neighbours.ts';
 
 /** Another pipeline, which emits `types`; `broker`: as brokerKey says. */
 export const on = (broker: string | undefined, ...types: string[]): Neighbours['pipelines'][string] => ({
   emits: types,
+  steps: [],
   broker,
 });
 

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { blame } from './blame.ts';
 import { describeGate, judgeGates } from './gates.ts';
@@ -15,6 +16,12 @@ const traffic = (change: Partial<Traffic> = {}): Traffic => ({
 
 const errorRate: Gate = { errorRate: { max: 0.01 } };
 const latency: Gate = { latency: { quantile: 0.99, maxRatio: 1.2 } };
+const deadLetters: Gate = { deadLetters: { pipeline: 'orders', step: 'score', maxRate: 0.01 } };
+/** What became of events at the step: failures of n, of the candidate and of the stable version. */
+const ended = (candidate: [failures: number, n: number], stable: [failures: number, n: number]): Partial<Traffic> => {
+  const counts = ([failures, n]: [number, number]) => ({ failures, n });
+  return { deadLetters: { 'orders/score': { candidate: counts(candidate), stable: counts(stable) } } };
+};
 const disagreement: Gate = { disagreement: { output: 'label', max: 0.05 } };
 
 /** `fast` requests of at most 40 ms, `slow` ones of more than 100. */
@@ -129,6 +136,36 @@ const cases: Record<string, Case> = {
     gives: 'Fail 100/1000',
     says: 'disagreement/label failed: 10 % of 1000, limit 5 %',
   },
+  'every event that the candidate has scored is a dead letter': {
+    gate: deadLetters,
+    traffic: ended([3, 3], [0, 57]),
+    gives: 'Fail 3/3',
+    says: 'deadLetters/orders/score failed: 100 % of 3, limit 1 %',
+  },
+  'dead letters of another step': {
+    gate: deadLetters,
+    traffic: { deadLetters: { 'orders/check': { candidate: { n: 9, failures: 9 }, stable: { n: 9, failures: 0 } } } },
+    gives: 'NoTraffic 0/0',
+    says: 'deadLetters/orders/score has no verdict: nothing was counted',
+  },
+  'events that no version can be right about': {
+    gate: deadLetters,
+    traffic: ended([30, 100], [280, 900]),
+    gives: 'Inconclusive 30/100',
+    says: 'deadLetters/orders/score has no verdict: 30 % of 100, limit 1 %, and the stable version has 31.1 % of 900',
+  },
+  'the stable version has dead letters as well, and far fewer': {
+    gate: deadLetters,
+    traffic: ended([90, 100], [45, 900]),
+    gives: 'Fail 90/100',
+    says: 'deadLetters/orders/score failed: 90 % of 100, limit 1 %',
+  },
+  'handled, all of them': {
+    gate: deadLetters,
+    traffic: ended([0, 100], [0, 900]),
+    gives: 'Pass 0/100',
+    says: 'deadLetters/orders/score holds: 0 % of 100, limit 1 %',
+  },
 };
 
 describe('a gate', () => {
@@ -151,6 +188,42 @@ describe('a gate', () => {
     const timed = judgeGates([latency], [], traffic({ latency: slow }));
     expect(judgeGates([latency], timed, undefined)[0]).toMatchObject({ n: 100 });
     expect(judgeGates([{ latency: { quantile: 0.99, maxRatio: 2 } }], timed, undefined)[0]).toMatchObject({ n: 0 });
+  });
+
+  it('keeps what was counted of the stable version, too', () => {
+    const first = judgeGates([deadLetters], [], traffic(ended([0, 10], [1, 90])));
+    const second = judgeGates([deadLetters], first, traffic(ended([1, 10], [2, 90])));
+    expect(second[0]).toMatchObject({ n: 20, failures: 1, stable: { n: 180, failures: 3 } });
+  });
+
+  it('that refers to nothing counts nothing, says why, and forgets nothing', () => {
+    const broken = { 'deadLetters/orders/score': 'there is no EventPipeline orders; there is none' };
+    const before = judgeGates([deadLetters], [], traffic(ended([0, 10], [0, 90])));
+    const [status] = judgeGates([deadLetters], before, traffic(ended([5, 5], [0, 0])), broken);
+    expect(status).toMatchObject({ n: 10, failures: 0, message: broken['deadLetters/orders/score'] });
+    expect(status && describeGate(status)).toBe(
+      'deadLetters/orders/score has no verdict: there is no EventPipeline orders; there is none',
+    );
+    expect(judgeGates([deadLetters], status ? [status] : [], undefined)[0]).not.toHaveProperty('message');
+  });
+
+  it('of dead letters fails only where the same counts fail alone, and never for what both sides have', () => {
+    const counts = fc
+      .integer({ min: 1, max: 2_000 })
+      .chain((n) => fc.tuple(fc.integer({ min: 0, max: n }), fc.constant(n)));
+    fc.assert(
+      fc.property(counts, counts, (candidate, stable) => {
+        const verdictOf = (gate: Gate, counted: Partial<Traffic>) =>
+          judgeGates([gate], [], traffic(counted))[0]?.verdict;
+        const alone = verdictOf(errorRate, { answers: answers(candidate[1], candidate[0]) });
+        const found = verdictOf(deadLetters, ended(candidate, stable));
+        expect(found === alone || (alone === 'Fail' && found === 'Inconclusive')).toBe(true);
+        const many: [number, number] = [candidate[0] * 10, candidate[1] * 10];
+        if (verdictOf(errorRate, { answers: answers(many[1], many[0]) }) === 'Fail') {
+          expect(verdictOf(deadLetters, ended(candidate, many))).not.toBe('Fail');
+        }
+      }),
+    );
   });
 
   it('shares α with the others: what is enough alone may not be among four', () => {

@@ -9,6 +9,8 @@ interface Judged {
   readonly limit: number;
   /** Trials of one window. */
   count(traffic: Traffic): Counts;
+  /** The same of the stable version, where that is counted: nobody answers an event again to see whose fault it was. */
+  countStable?(traffic: Traffic): Counts;
 }
 
 /** Added to the latency that is allowed: below it a ratio is only noise. */
@@ -29,9 +31,25 @@ function judged(gate: Gate): Judged {
       count: (traffic) => countSlow(traffic, quantile, maxRatio),
     };
   }
+  if ('deadLetters' in gate) {
+    const { pipeline, step, maxRate } = gate.deadLetters;
+    const of = ({ deadLetters }: Traffic) => deadLetters?.[stepKey(pipeline, step)];
+    return {
+      gate: `deadLetters/${stepKey(pipeline, step)}`,
+      limit: maxRate,
+      count: (traffic) => of(traffic)?.candidate ?? none,
+      countStable: (traffic) => of(traffic)?.stable ?? none,
+    };
+  }
   const { output, max } = gate.disagreement;
   return { gate: `disagreement/${output}`, limit: max, count: ({ compared }) => compared?.[output] ?? none };
 }
+
+/** Of {@link Traffic.deadLetters}. */
+export const stepKey = (pipeline: string, step: string): string => `${pipeline}/${step}`;
+
+/** As `status.rollout.gates` calls it. */
+export const gateName = (gate: Gate): string => judged(gate).gate;
 
 function countAnswers(answers: readonly Answers[]): Counts {
   let [n, failures] = [0, 0];
@@ -59,41 +77,71 @@ function countSlow({ latency }: Traffic, quantile: number, maxRatio: number): Co
 /**
  * The gates of a rollout, with what `traffic` brings. Counts of before stay as long as what they count does, over all steps: one
  * test runs through the whole rollout. α is shared by those that there are.
+ *
+ * @param broken by name of a gate: why nothing of it is to be counted
  */
 export function judgeGates(
   gates: readonly Gate[],
   before: readonly GateStatus[],
   traffic: Traffic | undefined,
+  broken: Readonly<Record<string, string>> = {},
 ): GateStatus[] {
+  const alpha = rolloutAlpha / gates.length;
   return gates.map((spec) => {
-    const { gate, limit, count } = judged(spec);
-    const old = before.find((entry) => entry.gate === gate) ?? none;
-    const more = traffic ? count(traffic) : none;
-    const counts = { n: old.n + more.n, failures: old.failures + more.failures };
-    return { gate, ...judge(limit, counts, rolloutAlpha / gates.length), limit, ...counts };
+    const { gate, limit, count, countStable } = judged(spec);
+    const old: Partial<GateStatus> = before.find((entry) => entry.gate === gate) ?? {};
+    const message = broken[gate];
+    const seen = message === undefined ? traffic : undefined;
+    const counts = sum({ n: 0, failures: 0, ...old }, seen ? count(seen) : none);
+    const stable = countStable && sum(old.stable ?? none, seen ? countStable(seen) : none);
+    return {
+      gate,
+      ...judge(limit, counts, stable, alpha),
+      limit,
+      ...counts,
+      ...(stable && { stable }),
+      ...(message !== undefined && { message }),
+    };
   });
 }
 
-function judge(limit: number, counts: Counts, alpha: number): Pick<GateStatus, 'verdict' | 'observed' | 'interval'> {
+const sum = (a: Counts, b: Counts): Counts => ({ n: a.n + b.n, failures: a.failures + b.failures });
+
+function judge(
+  limit: number,
+  counts: Counts,
+  stable: Counts | undefined,
+  alpha: number,
+): Pick<GateStatus, 'verdict' | 'observed' | 'interval'> {
   const { n, failures } = counts;
   if (n === 0) return { verdict: 'NoTraffic', interval: [0, 1] };
+  const found = interval(limit, counts, alpha);
+  const excused = stable !== undefined && isAsBad(limit, found, stable, alpha);
   return {
-    verdict: verdictOf(limit, counts, alpha),
+    verdict: verdictOf(limit, counts, alpha, excused),
     observed: Number((failures / n).toPrecision(4)),
-    interval: interval(limit, counts, alpha),
+    interval: found,
   };
 }
 
+/**
+ * Whether the stable side exceeds the limit as well, and is maybe no better: then it is the events' fault, or of what comes after
+ * the model. It can only take away a Fail, so α holds as it is.
+ */
+const isAsBad = (limit: number, [low]: readonly [number, number], stable: Counts, alpha: number): boolean =>
+  exceeds(limit, stable, alpha) && low <= interval(limit, stable, alpha)[1];
+
 /** Fewer trials than it takes to see one failure at the limit say nothing good of it. */
-function verdictOf(limit: number, counts: Counts, alpha: number): Verdict {
-  if (exceeds(limit, counts, alpha)) return 'Fail';
+function verdictOf(limit: number, counts: Counts, alpha: number, excused: boolean): Verdict {
+  if (exceeds(limit, counts, alpha)) return excused ? 'Inconclusive' : 'Fail';
   return counts.n >= trialsToPass(limit) && counts.failures <= limit * counts.n ? 'Pass' : 'Inconclusive';
 }
 
 const trialsToPass = (limit: number): number => Math.ceil(1 / limit - 1e-9);
 
 /** Why a gate does not pass, in words. */
-export function describeGate({ gate, verdict, observed, limit, n }: GateStatus): string {
+export function describeGate({ gate, verdict, observed, limit, n, stable, message }: GateStatus): string {
+  if (message !== undefined) return `${gate} has no verdict: ${message}`;
   const percent = (value: number) => `${Number((value * 100).toPrecision(3))} %`;
   switch (verdict) {
     case 'NoTraffic':
@@ -101,7 +149,11 @@ export function describeGate({ gate, verdict, observed, limit, n }: GateStatus):
     case 'Inconclusive':
       return n < trialsToPass(limit)
         ? `${gate} has no verdict: ${n} of ${trialsToPass(limit)} trials`
-        : `${gate} has no verdict: ${percent(observed ?? 0)} of ${n}, limit ${percent(limit)}, may be chance`;
+        : `${gate} has no verdict: ${percent(observed ?? 0)} of ${n}, limit ${percent(limit)}, ${
+            stable && stable.failures > limit * stable.n
+              ? `and the stable version has ${percent(stable.failures / stable.n)} of ${stable.n}`
+              : 'may be chance'
+          }`;
     case 'Fail':
       return `${gate} failed: ${percent(observed ?? 0)} of ${n}, limit ${percent(limit)}`;
     case 'Pass':

@@ -50,6 +50,10 @@ function hash(text: string): string {
   return half(0x811c9dc5) + half(0x2f0b4a37);
 }
 
+/** What trials name it by. Another one for each beginning; commands do not change it. */
+export const trialsOf = ({ candidate, startedAt }: { candidate: string; startedAt: string }): string =>
+  `${candidate} ${startedAt}`;
+
 const turnOf = (id: string): number => Number(id.slice(id.lastIndexOf('-') + 1));
 
 const idOf = (candidate: string, startedAt: number, turn: number): string =>

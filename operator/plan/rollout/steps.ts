@@ -42,13 +42,13 @@ function withBeginning(rollout: UnderWay, { time }: Look): UnderWay {
 }
 
 /** Takes what has been counted, once. */
-function count(rollout: UnderWay, { spec, observed }: Look): UnderWay {
+function count(rollout: UnderWay, { spec, observed, wanted }: Look): UnderWay {
   const { traffic } = observed;
   const isNew =
     traffic?.candidate === rollout.candidate && msOf(traffic.until) > msOf(rollout.countedUntil) ? traffic : undefined;
   return {
     ...rollout,
-    gates: judgeGates(spec.gates, rollout.gates, isNew),
+    gates: judgeGates(spec.gates, rollout.gates, isNew, wanted.broken),
     requests: rollout.requests + (isNew?.requests ?? 0),
     countedUntil: isNew?.until ?? rollout.countedUntil,
   };

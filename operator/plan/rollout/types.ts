@@ -1,4 +1,5 @@
 import type { phases, verdicts } from '../../../api/v1alpha1/rollout.ts';
+import type { Counts } from './eprocess.ts';
 import type { Histogram } from './histogram.ts';
 
 /**
@@ -33,7 +34,8 @@ export interface Step {
 export type Gate =
   | { readonly errorRate: { readonly max: number } }
   | { readonly latency: { readonly quantile: number; readonly maxRatio: number } }
-  | { readonly disagreement: { readonly output: string; readonly max: number } };
+  | { readonly disagreement: { readonly output: string; readonly max: number } }
+  | { readonly deadLetters: { readonly pipeline: string; readonly step: string; readonly maxRate: number } };
 
 /** What the resource says. */
 export interface Wanted {
@@ -45,6 +47,8 @@ export interface Wanted {
   readonly rollout?: RolloutSpec;
   /** The annotation `levada.dev/rollout-command`. */
   readonly command?: string;
+  /** By name of a gate: why it refers to nothing that could be counted. */
+  readonly broken?: Readonly<Record<string, string>>;
 }
 
 /** What is there. */
@@ -85,6 +89,8 @@ export interface Traffic {
   readonly latency?: { readonly stable: Histogram; readonly candidate: Histogram };
   /** By output: requests that both sides have scored, and those of them whose outputs differ. */
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
+  /** By `pipeline/step`: events that were scored, and those of them that became dead letters. */
+  readonly deadLetters?: Readonly<Record<string, { readonly candidate: Counts; readonly stable: Counts }>>;
 }
 
 /** How many requests (or keys) of the candidate's share ended in the same way. */
@@ -116,6 +122,10 @@ export interface GateStatus {
   readonly interval: readonly [number, number];
   readonly n: number;
   readonly failures: number;
+  /** The same of the stable version, where the gate compares with it. */
+  readonly stable?: Counts;
+  /** Why nothing can be counted. */
+  readonly message?: string;
 }
 
 export type Phase = (typeof phases)[number];

@@ -75,12 +75,16 @@ export class RoutingCounters {
     registry.registerMetric(this.#histogram() as unknown as Metric);
   }
 
-  /** @param key of the caller, where it is one trial with all its requests, and this pod is to count it */
-  served(version: string, by: CountedBy, ms: number, key?: string): void {
+  /**
+   * @param key of the caller, where it is one trial with all its requests, and this pod is to count it
+   * @returns whether this was the key's first request
+   */
+  served(version: string, by: CountedBy, ms: number, key?: string): boolean {
     const tally = this.#of(version, by);
-    if (key !== undefined) this.#try(tally, key, false);
+    const isFirst = key !== undefined && this.#try(tally, key, false);
     tally.requests++;
     tally.latency.observe(ms);
+    return isFirst;
   }
 
   failed(version: string, by: CountedBy, blame: Blame, reason: FailureReason, key?: string): void {
@@ -104,13 +108,14 @@ export class RoutingCounters {
     for (const inner of this.#tallies.values()) for (const { seen } of inner.values()) seen.clear();
   }
 
-  /** A key counts once, by its first request. */
-  #try({ keys, seen }: Tally, key: string, failed: boolean): void {
+  /** A key counts once, by its first request. @returns whether it has counted */
+  #try({ keys, seen }: Tally, key: string, failed: boolean): boolean {
     const hash = hash32(key, keySeed);
-    if (seen.has(hash) || seen.size >= maxKeys) return;
+    if (seen.has(hash) || seen.size >= maxKeys) return false;
     seen.add(hash);
     keys.n++;
     if (failed) keys.failures++;
+    return true;
   }
 
   /** All that was counted, for the operator. */

@@ -9,8 +9,8 @@ export interface ForwardedContext {
   readonly model: OwnModel;
   /** The version of this process. */
   readonly own: string;
-  /** The other version has answered, after this time in its pod. */
-  served(ms: number): void;
+  /** The other version has answered, after this time in its pod. @returns the rollout that this is a trial of */
+  served(ms: number): string | undefined;
   /** These are its outputs, in the stable version's order. */
   scored(outputs: readonly Tensor[]): void;
   failed(blame: Blame, reason: FailureReason): void;
@@ -95,10 +95,10 @@ export class Forwarded {
       otherwise(error);
       return;
     }
-    this.#context.served(servedMs);
+    const trial = this.#context.served(servedMs);
     this.#context.scored(outputs);
     if (this.#isGone) return;
-    this.#answer(undefined, text, version);
+    this.#answer(undefined, text, version, trial);
     this.#context.answered(version);
   }
 

@@ -36,8 +36,11 @@ export interface Work {
   write(outputs: readonly Tensor[], row: number, version: string): string;
 }
 
-/** Gets the body and the version that has answered; or what went wrong. Called once, maybe before `submit` has returned. */
-export type RoutedAnswer = (error: unknown, body: string, version?: string) => void;
+/**
+ * Gets the body, the version that has answered, and the rollout that this is a trial of; or what went wrong. Called once, maybe
+ * before `submit` has returned.
+ */
+export type RoutedAnswer = (error: unknown, body: string, version?: string, trial?: string) => void;
 
 export interface RouterOptions {
   /** This process's. */
@@ -111,12 +114,13 @@ export class Router {
     const { version, by } = decision;
     if (version === this.#options.version) return this.#answerHere(work, decision, answer);
     const target = this.#targets.get(version) as Target;
-    const key = by === 'sticky' ? this.#trialKey(work.headers, version) : undefined;
+    const key = this.#trialKey(work.headers, decision);
+    const rollout = this.#table?.rollout;
     const now = performance.now();
     const request = new Forwarded(work, decision, answer, {
       model: this.#model as OwnModel,
       own: this.#options.version,
-      served: (ms) => this.counters.served(version, by, ms, key),
+      served: (ms) => trialOf(decision, this.counters.served(version, by, ms, key), rollout),
       scored: (outputs) => this.#compare(work, decision, outputs),
       failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key),
       answered: (answeredBy) => this.#copy(work, answeredBy),
@@ -126,8 +130,11 @@ export class Router {
     return () => request.withdraw();
   }
 
-  #answerHere(work: Work, { version, by }: Decision, answer: RoutedAnswer): () => void {
+  #answerHere(work: Work, decision: Decision, answer: RoutedAnswer): () => void {
     const { counters } = this;
+    const { version, by } = decision;
+    const key = this.#trialKey(work.headers, decision);
+    const rollout = this.#table?.rollout;
     const start = performance.now();
     const fail = (error: unknown) => {
       counters.failed(version, by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error');
@@ -145,8 +152,8 @@ export class Router {
           return;
         }
         this.#p99.observe(now - start, now);
-        counters.served(version, by, now - start);
-        answer(undefined, text, version);
+        const trial = trialOf(decision, counters.served(version, by, now - start, key), rollout);
+        answer(undefined, text, version, trial);
         this.#copy(work, version);
       });
     } catch (error) {
@@ -208,10 +215,10 @@ export class Router {
     }
   }
 
-  /** The key as a trial of the candidate, where this pod is the one that counts it. */
-  #trialKey(headers: Headers, version: string): string | undefined {
+  /** The key as a trial of a rollout, where this pod is the one that counts it. */
+  #trialKey(headers: Headers, { by }: Decision): string | undefined {
     const { candidate, judges } = this.#table ?? {};
-    const key = version === candidate?.version ? this.#decider?.keyOf(headers) : undefined;
+    const key = by === 'sticky' && candidate ? this.#decider?.keyOf(headers) : undefined;
     if (key === undefined || !judges) return key;
     return judges[hash32(key, judgeSeed) % judges.length] === this.#options.name ? key : undefined;
   }
@@ -239,6 +246,10 @@ export class Router {
     }
   }
 }
+
+/** What a rule has decided is drawn from nothing, and of a key only the first request counts. */
+const trialOf = ({ by }: Decision, isFirst: boolean, rollout: string | undefined): string | undefined =>
+  by === 'weight' || (by === 'sticky' && isFirst) ? rollout : undefined;
 
 function hostAndPort(address: string): { host: string; port: number } {
   const { hostname, port } = new URL(address);

@@ -233,6 +233,7 @@ describe('ends', () => {
     const context = {
       attempt: 1,
       idempotencyKey: 'k',
+      scored: () => {},
       traceparent: 'x',
       emits: [],
       signal: AbortSignal.timeout(10_000),

@@ -106,7 +106,7 @@ export function testStep({ action, environment, share = shareOf() }: TestStepOpt
         data,
       },
       {
-        ...{ attempt: 1, idempotencyKey: 'enrich:1', emits: ['order.enriched'] },
+        ...{ attempt: 1, idempotencyKey: 'enrich:1', emits: ['order.enriched'], scored: () => {} },
         traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
         signal: new AbortController().signal,
         ...context,

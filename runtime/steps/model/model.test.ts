@@ -77,6 +77,29 @@ test("a row of each event, scored as scikit-learn scores it; the model's signatu
   }
 });
 
+test('an answer that is a trial of a rollout is told, with the version that has given it', async () => {
+  const server = await served(iris(1));
+  const trials: unknown[] = [];
+  const header: { trial?: string } = {};
+  const proxy = await handlerServer((res, { method, url, headers, body }) => {
+    const { host: _, connection: __, 'content-length': ___, ...rest } = headers as Record<string, string>;
+    void fetch(server.url + url, { method, headers: rest, ...(method === 'POST' && { body }) }).then(async (answer) => {
+      const kept = { 'x-levada-version': 'v2', ...(header.trial && { 'x-levada-trial': header.trial }) };
+      res.writeHead(answer.status, kept).end(await answer.text());
+    });
+  });
+  open.push(() => proxy[Symbol.asyncDispose]());
+  const step = stepFor(proxy.url, { X: '{% x %}' }, { output: '{% nothing %}' });
+  const context = contextOf({ scored: (trial) => trials.push(trial) });
+  await failureOf(step.run(eventOf({ x: [1, 2, 3, 4] }), context));
+  expect(trials).toEqual([]);
+  header.trial = 'v2 then';
+  await failureOf(step.run(eventOf({ x: [1, 2, 3, 4] }), context));
+  expect(trials).toEqual([{ rollout: 'v2 then', version: 'v2' }]);
+  await failureOf(step.run(eventOf({ x: [1, 2] }), context)); // nobody has scored it
+  expect(trials).toHaveLength(1);
+});
+
 test('requests carry the trace and what is left of the deadline', async () => {
   const server = await served(iris(1));
   const proxy = await recorder(() => server);

@@ -1,5 +1,5 @@
 import type { StepAction } from '../../../api/contract/pipeline.ts';
-import { stickyKeyHeader } from '../../../api/contract/routing-table.ts';
+import { stickyKeyHeader, trialHeader } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf, errors, LevadaError } from '../../../api/errors.ts';
 import { compileExpression, type Expression } from '../../../api/language/expression.ts';
 import { compileTemplate, type Template, unwrapExpression } from '../../../api/language/template.ts';
@@ -109,6 +109,8 @@ class ModelStep implements Step {
       if (misfits && !isFresh) continue;
       const failure = this.#failure(answer);
       if (failure) throw failure;
+      const rollout = answer.headers[trialHeader];
+      if (typeof rollout === 'string') context.scored({ rollout, version });
       return { answer, signature };
     }
   }

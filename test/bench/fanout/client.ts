@@ -15,6 +15,7 @@ const message = {
 };
 const context = {
   ...{ attempt: 1, idempotencyKey: 'enrich:1', emits: ['order.enriched'], signal: controller.signal },
+  scored: () => {},
   traceparent: '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',
 };
 
