@@ -4,11 +4,13 @@ import http, { Agent } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import type { ConsumerConfig, HttpSourceConfig, StepAction } from '../../api/contract/pipeline.ts';
+import { unitAnswers } from '../../operator/drivers/kubernetes/unit-status.ts';
 import { ask, type Broker, openRig, type Rig } from '../../test/integration/rabbitmq/harness.ts';
 import { type PipelinePod, startPod } from '../../test/support/pipeline-pod.ts';
 import { startProxy } from '../../test/support/proxy.ts';
 import { onEachRabbit } from '../../test/support/rabbitmq.ts';
-import { post } from '../../test/support/serve.ts';
+import { Pods } from '../../test/support/routing.ts';
+import { iris, post } from '../../test/support/serve.ts';
 import { until } from '../../test/support/wait.ts';
 import { message } from '../transports/conformance/messages.ts';
 
@@ -176,7 +178,10 @@ onEachRabbit((broker) => {
       state: 'Loaded',
       draining: false,
       consumers: {
-        check: { breaker: 'Closed', running: true, held: {}, delayed: 0, counts: expect.objectContaining(counts) },
+        check: {
+          ...{ breaker: 'Closed', running: true, held: {}, delayed: 0, trials: [] },
+          counts: expect.objectContaining(counts),
+        },
       },
       sources: {},
     });
@@ -189,6 +194,42 @@ onEachRabbit((broker) => {
       const said = await Promise.all(['/status', '/metrics', '/readyz'].map((path) => pod.ask(path)));
       const text = said.map((reply) => reply.text).join('\n') + pod.written;
       expect(text).not.toContain(secret.password);
+    }
+  });
+
+  test('a step says what became of the events that the versions of a rollout have scored', async () => {
+    const { rig: made, pipeline, secret, where } = await pipelineOf(broker, ['score', 'order']);
+    await using rig = made;
+    const models = new Pods();
+    try {
+      const [stable, candidate] = await Promise.all([models.start('v1', iris(1)), models.start('v2', iris(2))]);
+      const share = { candidate: { version: 'v2', weight: 50 }, rollout: 'v2 then' };
+      await models.tell(stable, models.table(stable, [candidate], share));
+      // Version 1 says 1 of this flower, version 2 says 2.
+      const output = '{% $outputs.label = 1 ? {"label": 1} : nothing %}';
+      const inputs = { X: [5.9, 3.2, 4.8, 1.8] };
+      const action = { kind: 'model', ref: 'm', url: 'http://m', inputs, output, timeoutMs: 60_000 } as const;
+      const score = consumer(pipeline, 'score', action, { emits: [{ type: 'scored' }] });
+      await using pod = await startPod(
+        { ...where, names: { local: { m: stable.url }, services: {} }, consumers: [score] },
+        secret,
+      );
+      await isReady(pod);
+      await rig.publish(...Array.from({ length: 40 }, (_, n) => message(`${n}`, { data: Buffer.from('{}') })));
+      await until('all have ended', async () => {
+        const { counts } = (await pod.status()).consumers['score'] ?? {};
+        return counts && counts.done + counts.dead === 40;
+      });
+      // As the operator reads it. What the candidate was late for, the stable version has answered: that is no trial.
+      const trials = unitAnswers.read((await pod.ask('/status')).json).consumers['score']?.trials ?? [];
+      const of = (version: string) => trials.find((one) => one.version === version);
+      expect(trials.map(({ rollout }) => rollout)).toEqual(['v2 then', 'v2 then']);
+      expect(of('v1')?.dead).toBe(0);
+      expect(of('v1')?.n).toBeGreaterThan(0);
+      expect(of('v2')?.dead).toBeGreaterThan(0);
+      expect(of('v2')?.n).toBe(of('v2')?.dead);
+    } finally {
+      await models.close();
     }
   });
 
