@@ -2,12 +2,11 @@ import { KubeConfig } from '@kubernetes/client-node';
 import { errorCodeOf, LevadaError, messageOf, type Problem } from '../api/errors.ts';
 import { show } from '../api/rules.ts';
 import { kinds, type Resource, type ResourceKind } from '../api/v1alpha1/resource.ts';
-import { fieldManager } from '../operator/drivers/kubernetes/children.ts';
-import { refusedPods } from '../operator/drivers/kubernetes/refused.ts';
+import { refusedParts, refusedPods } from '../operator/drivers/kubernetes/refused.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../operator/engine/client.ts';
 import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
-import { podTemplateProblems } from '../operator/objects/deployment.ts';
+import { podTemplatePath, podTemplateProblems } from '../operator/objects/pod-templates.ts';
 import { renderObjects } from '../operator/objects/render.ts';
 import type { FileProblem, Loaded } from '../operator/source/load.ts';
 import type { ClusterFlags } from './cluster.ts';
@@ -66,15 +65,17 @@ async function refusedResource(client: KubeClient, place: string, { resource }: 
 
 /** Asked for the operator, so it takes the right to make Deployments. @returns text: why it could not be asked */
 async function refusedTemplates(client: KubeClient, place: string, { resource }: Entry): Promise<Problem[] | string> {
-  if (resource.kind !== 'ModelDeployment') return [];
   const { namespace = place } = resource.metadata;
   const placed = { ...resource, metadata: { ...resource.metadata, namespace } };
-  const { units } = planNew(placed);
-  const plan = { units: units.filter(({ podTemplate }) => podTemplate !== undefined), fronts: [] };
-  if (podTemplateProblems(plan.units).length > 0) return []; // said already
+  const wanted = planNew(placed);
+  if (podTemplateProblems(placed, wanted).length > 0) return []; // said already
   try {
+    if (placed.kind === 'EventPipeline') {
+      return wanted.pipeline ? await refusedParts(client, placed, wanted.pipeline, 'levada') : [];
+    }
+    const plan = { units: wanted.units.filter(({ podTemplate }) => podTemplate !== undefined), fronts: [] };
     const deployments = renderObjects(placed, plan, { image: 'levada' }).filter(({ kind }) => kind === 'Deployment');
-    const found = await Promise.all(deployments.map((object) => refusedPods(client, object, fieldManager)));
+    const found = await Promise.all(deployments.map((object) => refusedPods(client, object, podTemplatePath())));
     return found.flat();
   } catch (error) {
     if (errorCodeOf(error) !== 'ClusterForbidden') throw error;

@@ -1,16 +1,15 @@
 import { Command, Option } from 'commander';
 import { routingName } from '../api/contract/names.ts';
-import type { ModelDeployment } from '../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../api/v1alpha1/resource.ts';
 import { freshPlacement } from '../brokers/rabbitmq/known.ts';
-import { podTemplateProblems } from '../operator/objects/deployment.ts';
 import type { KubernetesObject } from '../operator/objects/metadata.ts';
 import { renderPipeline, secretOf } from '../operator/objects/pipeline/render.ts';
+import { podTemplateProblems } from '../operator/objects/pod-templates.ts';
 import { renderObjects } from '../operator/objects/render.ts';
 import { planModel } from '../operator/plan/model/plan.ts';
 import { checkOnCluster } from '../operator/plan/pipeline/check.ts';
 import { planParts } from '../operator/plan/pipeline/parts.ts';
-import { nothingObserved, type UnitPlan } from '../operator/plan/units.ts';
+import { nothing, nothingObserved, type UnitPlan } from '../operator/plan/units.ts';
 import { type FileProblem, type Loaded, loadPaths } from '../operator/source/load.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { exitCodes, print, printJson, printNote, problemLine, summaryOf, toYaml } from './output.ts';
@@ -51,8 +50,7 @@ Exit codes: 0 printed, 1 there are problems (as levada validate prints them, on 
 
 /** What is wrong with an overlay, at its place in its file. */
 export function templateProblems({ resource, file, locate }: Loaded['resources'][number]): FileProblem[] {
-  if (resource.kind !== 'ModelDeployment') return [];
-  return podTemplateProblems(planNew(resource).units).map((problem) => ({ ...problem, file, ...locate(problem) }));
+  return podTemplateProblems(resource, planNew(resource)).map((problem) => ({ ...problem, file, ...locate(problem) }));
 }
 
 /** Nothing goes to stdout: whoever pipes the objects on must not get some of them. */
@@ -84,7 +82,8 @@ function objectsOf(resource: Resource, image: string): KubernetesObject[] {
 }
 
 /** What a first reconciliation makes, with nothing there yet. */
-export function planNew(resource: ModelDeployment): UnitPlan {
+export function planNew(resource: Resource): UnitPlan {
+  if (resource.kind === 'EventPipeline') return { ...nothing, pipeline: planParts(resource) };
   const now = new Date().toISOString(); // goes to the status only, which nobody sees
   const { status: _, ...wanted } = planModel({ ...resource, status: undefined }, nothingObserved, now);
   return wanted;

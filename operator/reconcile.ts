@@ -3,7 +3,7 @@ import { type ErrorCode, errorCodeOf, errors, messageOf, type Problem } from '..
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
 import type { Driver } from './drivers/driver.ts';
 import type { Told } from './engine/events.ts';
-import { podTemplateProblems } from './objects/deployment.ts';
+import { podTemplateProblems } from './objects/pod-templates.ts';
 import { refusedStatus, withFailure } from './plan/failed.ts';
 import type { Neighbours } from './plan/neighbours.ts';
 import { plan } from './plan/plan.ts';
@@ -57,7 +57,7 @@ export async function reconcile(
   const neighbours = await store.neighbours(resource);
   const { status, events = [], lookAgainAt, ...wanted } = plan(resource, observed, neighbours, time, place);
   try {
-    const refused = podTemplateProblems(wanted.units);
+    const refused = podTemplateProblems(resource, wanted);
     if (refused.length === 0) refused.push(...((await driver.check?.(key, wanted)) ?? []));
     // What ran before goes on, and the rest of the status still speaks of that.
     if (refused.length > 0) return await write(refusedStatus(resource, refused, time, status));

@@ -11,6 +11,8 @@ import {
   templates,
 } from './event-pipeline-fields.ts';
 import { brokerNameRule, oneOf, onlyBeside, plainKeys, shortTextRule } from './event-pipeline-rules.ts';
+import { expose, exposePathRules } from './expose.ts';
+import { partPodFields } from './pod-template.ts';
 
 const httpSourceRules: readonly Rule[] = [plainKeys('assign')];
 
@@ -34,6 +36,7 @@ const httpSource = z
       })
       .prefault({})
       .describe('What the client is answered when the event is safe.'),
+    expose: expose.optional(),
   })
   .describe('Takes JSON bodies over HTTP.');
 
@@ -67,6 +70,7 @@ export const source = z
       .describe(
         'Expression that gives the id of an event whose message carries none. Beside `queue` only. Default: a random one.',
       ),
+    ...partPodFields,
   })
   .meta(celRules(sourceRules))
   .describe('Where events come from. Exactly one of `http`, `event` and `queue`.');
@@ -76,4 +80,5 @@ export const sourcePathRules: ReadonlyArray<{ path: readonly string[]; rules: re
   { path: ['spec', 'sources', '*'], rules: sourceRules },
   { path: ['spec', 'sources', '*', 'http'], rules: httpSourceRules },
   { path: ['spec', 'sources', '*', 'queue'], rules: queueSourceRules },
+  ...exposePathRules('spec', 'sources', '*', 'http'),
 ];

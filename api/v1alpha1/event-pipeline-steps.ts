@@ -23,6 +23,7 @@ import {
   shortTextRule,
   wrappedOrLiteralPattern,
 } from './event-pipeline-rules.ts';
+import { partPodFieldNames, partPodFields, resources } from './pod-template.ts';
 
 const backoffRules: readonly Rule[] = [durationRule('initial', '0s', '1h'), durationRule('max', '0s', '1h')];
 
@@ -74,6 +75,7 @@ const containerStep = z
       .default('/')
       .describe('Path that each event is sent to. The port is in the environment variable PORT.'),
     timeout,
+    resources: resources('the container of the image').optional(),
   })
   .meta(celRules(timeoutRules))
   .describe("The user's image beside the consumer: the same protocol as `http`.");
@@ -187,10 +189,26 @@ const noEventRule: Rule = {
   },
 };
 
+/** Its pods are those of the whole group. */
+const ownPodsRule: Rule = {
+  cel: `!has(self.group) || ![${partPodFieldNames.map((name) => `has(self.${name})`).join(', ')}].exists(x, x)`,
+  message: `${partPodFieldNames.join(', ')} of a step are not allowed beside group`,
+  check(step, path) {
+    if ((member(step, 'group') ?? null) === null) return [];
+    return partPodFieldNames.flatMap((name) => {
+      const found = member(step, name);
+      if (found === undefined) return [];
+      const allowed = `no ${name} beside group: pods of a group are as the pipeline says`;
+      return [problem('InvalidValue', `${path}.${name}`, { found: show(found), allowed })];
+    });
+  },
+};
+
 const stepRules: readonly Rule[] = [
   oneOf(stepMembers),
   oneEventRule,
   noEventRule,
+  ownPodsRule,
   duplicates('consumes'),
   duplicates('emits'),
 ];
@@ -217,6 +235,7 @@ export const step = z
       .describe(
         'Steps of one group share a process, where a broker outlives processes. Default: one each. It is named as no source is, and as no step outside of it.',
       ),
+    ...partPodFields,
   })
   .meta(celRules(stepRules))
   .describe(

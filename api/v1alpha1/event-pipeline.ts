@@ -9,6 +9,7 @@ import { duplicateNames, eventTypePattern, plainKeys } from './event-pipeline-ru
 import { source, sourcePathRules } from './event-pipeline-sources.ts';
 import { status } from './event-pipeline-status.ts';
 import { step, stepPathRules } from './event-pipeline-steps.ts';
+import { pipelinePodFields, podTemplateRule } from './pod-template.ts';
 
 const event = z
   .strictObject({
@@ -30,6 +31,7 @@ const specRules: readonly Rule[] = [
   ),
   duplicateNames('sources'),
   duplicateNames('steps'),
+  podTemplateRule('sources', 'steps'),
   {
     cel: '!has(self.sources) || !has(self.steps) || self.sources.all(s, !self.steps.exists(t, t.name == s.name))',
     message: 'a source and a step have names that differ (DuplicateName)',
@@ -82,6 +84,7 @@ const spec = z
       .max(32)
       .meta(listMap('name'))
       .describe('What is done with them, each with a queue of its own.'),
+    ...pipelinePodFields,
     deletionPolicy: z
       .enum(['Delete', 'Retain'])
       .default('Delete')

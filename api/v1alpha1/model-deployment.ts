@@ -4,9 +4,9 @@ import { apiVersion, dnsSubdomain } from '../contract/names.ts';
 import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
-import { atMost, conditions, objectMeta, text } from './common.ts';
+import { conditions, objectMeta, text } from './common.ts';
 import { expose, exposePathRules } from './expose.ts';
-import { podTemplate, podTemplateRules, serviceAccountName } from './pod-template.ts';
+import { podTemplate, podTemplateRule, resources, serviceAccountName } from './pod-template.ts';
 import {
   lastRollback,
   match,
@@ -116,26 +116,6 @@ const batching = z
   .meta(celRules([maxDelayRule]))
   .describe('How requests are joined into runs of the model.');
 
-const quantity = /^([0-9]+([.][0-9]*)?|[.][0-9]+)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$/;
-
-const resourceNameRule: Rule = {
-  cel: 'self.all(name, size(name) <= 128)',
-  message: 'names of resources have at most 128 characters',
-  check: () => [], // the schema says it here; a structural schema says nothing of keys
-};
-
-const quantities = z
-  .record(z.string().max(128), z.union([z.int().min(0).max(1e15), z.string().max(32).regex(quantity)]))
-  .check(atMost(8))
-  .meta({ maxProperties: 8, ...celRules([resourceNameRule]) });
-
-const resources = z
-  .strictObject({
-    requests: quantities.optional().describe('What the scheduler reserves, as in a Pod.'),
-    limits: quantities.optional().describe('What a container may use at most, as in a Pod.'),
-  })
-  .describe("Compute resources of one version's container. `levada up` does not enforce them.");
-
 const specRules: readonly Rule[] = [
   {
     message: 'names of versions differ',
@@ -182,7 +162,7 @@ const specRules: readonly Rule[] = [
     },
   },
   ...routingRules,
-  ...podTemplateRules,
+  podTemplateRule(),
 ];
 
 const versionNames = (versions: readonly unknown[]): string =>
@@ -222,7 +202,7 @@ const spec = z
       .describe('The class names, from a file beside the model. At most one of `classNames` and this.'),
     batching: batching.prefault({}),
     replicas: z.int().min(1).max(1000).default(1).describe('Pods of each version that runs.'),
-    resources: resources.optional(),
+    resources: resources("one version's container").optional(),
     serviceAccountName: serviceAccountName
       .optional()
       .describe('ServiceAccount of the pods; its token is not mounted. `levada up` does not use it.'),

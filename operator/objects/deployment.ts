@@ -1,11 +1,9 @@
 import { type Mounted, mountPathOf } from '../../api/contract/model-uri.ts';
 import { containerPorts, routingName } from '../../api/contract/names.ts';
-import type { Problem } from '../../api/errors.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
 import { fetchingOf } from './fetch.ts';
 import { selectorOf, unitLabels } from './labels.ts';
-import { overlayProblems } from './overlay-check.ts';
-import { templateOf, type Volume, type Workload } from './workload.ts';
+import type { Volume, Workload } from './workload.ts';
 
 /** A model is only read: many pods may share what many nodes can mount. */
 const volumeOf = (of: Mounted): object =>
@@ -45,15 +43,5 @@ export const modelWorkload = (unit: ModelVersionUnit, configMap: string, image: 
     ...routingVolumeOf(unit),
   ],
   serviceAccountName: unit.serviceAccountName,
-  overlay: unit.podTemplate,
+  ...(unit.podTemplate && { overlays: [unit.podTemplate] }),
 });
-
-/** What is wrong with the overlays of units, as far as that can be said without an API server. */
-export function podTemplateProblems(units: readonly ModelVersionUnit[]): Problem[] {
-  const problems = units.flatMap((unit) =>
-    // What the pods read and are made of is not an overlay's to change, whatever it is called.
-    unit.podTemplate ? overlayProblems(templateOf(modelWorkload(unit, unit.name, '')), unit.podTemplate) : [],
-  );
-  // Units of one resource mostly have one overlay.
-  return [...new Map(problems.map((one) => [`${one.path} ${one.message}`, one])).values()];
-}

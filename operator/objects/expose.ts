@@ -1,6 +1,5 @@
 import type { Expose } from '../../api/v1alpha1/expose.ts';
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
-import { type KubernetesObject, metadataOf } from './metadata.ts';
+import { type KubernetesObject, metadataOf, type Owner } from './metadata.ts';
 
 export interface Exposed {
   /** Name of the Service, and of what leads to it. */
@@ -12,7 +11,7 @@ export interface Exposed {
 }
 
 /** What leads from outside of the cluster to the port `http` (80) of a Service. */
-export function exposureOf(owner: ModelDeployment, expose: Expose, exposed: Exposed): KubernetesObject[] {
+export function exposureOf(owner: Owner, expose: Expose, exposed: Exposed): KubernetesObject[] {
   const { ingress, httpRoute } = expose;
   return [
     ...(ingress ? [ingressOf(owner, ingress, exposed)] : []),
@@ -21,7 +20,7 @@ export function exposureOf(owner: ModelDeployment, expose: Expose, exposed: Expo
 }
 
 function ingressOf(
-  owner: ModelDeployment,
+  owner: Owner,
   { host, className, tlsSecretName, annotations }: NonNullable<Expose['ingress']>,
   { service, labels, path, below }: Exposed,
 ): KubernetesObject {
@@ -39,7 +38,7 @@ function ingressOf(
 }
 
 const httpRouteOf = (
-  owner: ModelDeployment,
+  owner: Owner,
   { parentRefs, hostnames }: NonNullable<Expose['httpRoute']>,
   { service, labels, path, below }: Exposed,
 ): KubernetesObject => ({

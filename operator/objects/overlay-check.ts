@@ -4,25 +4,24 @@ import { formatPath, type Path } from '../../api/path.ts';
 import { member, members, show } from '../../api/rules.ts';
 import { type Fields, identityOf, isFields, keysOf, overlaid, type Place, pathIn, valueIn } from './overlay.ts';
 
-/** Where an overlay is in its resource. */
-const root: Path = ['spec', 'podTemplate'];
-
 /** Volumes that Levada makes and does not care about: a place to write to. */
 const freeVolumes: readonly string[] = ['tmp'];
 
 /**
  * What is wrong with an overlay, as far as that can be said without an API server: entries that cannot be told apart, and what
  * Levada's own pod needs to be as it is.
+ *
+ * @param root where the overlay is in its resource
  */
-export function overlayProblems(template: Fields, overlay: Fields): Problem[] {
+export function overlayProblems(template: Fields, overlay: Fields, root: Path): Problem[] {
   const malformed = listProblems(overlay, root);
   if (malformed.length > 0) return malformed;
-  const merged = overlaid(template, overlay);
+  const laid = { template, merged: overlaid(template, overlay), overlay, root };
   return [
-    ...needs(template).flatMap((place) => changed(place, { template, merged, overlay })),
-    ...reserved(template, overlay),
-    ...hidden(template, overlay),
-    ...shortened(template, overlay),
+    ...needs(template).flatMap((place) => changed(place, laid)),
+    ...reserved(laid),
+    ...hidden(laid),
+    ...shortened(laid),
   ];
 }
 
@@ -91,9 +90,10 @@ interface Laid {
   readonly template: Fields;
   readonly merged: Fields;
   readonly overlay: Fields;
+  readonly root: Path;
 }
 
-function changed(place: Place, { template, merged, overlay }: Laid): Problem[] {
+function changed(place: Place, { template, merged, overlay, root }: Laid): Problem[] {
   const own = valueIn(template, place);
   if (isSame(own, valueIn(merged, place))) return [];
   const path = pathIn(overlay, place);
@@ -113,7 +113,7 @@ function isSame(a: unknown, b: unknown): boolean {
 }
 
 /** Labels and annotations by which Levada knows its pods. */
-function reserved(template: Fields, overlay: Fields): Problem[] {
+function reserved({ template, overlay, root }: Laid): Problem[] {
   return ['labels', 'annotations'].flatMap((field) => {
     const own = (valueIn(template, ['metadata', field]) ?? {}) as Fields;
     const laid = (valueIn(overlay, ['metadata', field]) ?? {}) as Fields;
@@ -127,7 +127,7 @@ function reserved(template: Fields, overlay: Fields): Problem[] {
 }
 
 /** Mounts inside of what Levada mounts would hide what it reads there. */
-function hidden(template: Fields, overlay: Fields): Problem[] {
+function hidden({ template, overlay, root }: Laid): Problem[] {
   return ['containers', 'initContainers'].flatMap((list) =>
     members(valueIn(template, ['spec', list])).flatMap((container) => {
       const own = members(member(container, 'volumeMounts'))
@@ -159,7 +159,7 @@ function isInside(folder: string, path: string): boolean {
 }
 
 /** Draining takes its time: less of it would end requests and deliveries that are under way. */
-function shortened(template: Fields, overlay: Fields): Problem[] {
+function shortened({ template, overlay, root }: Laid): Problem[] {
   const place = ['spec', 'terminationGracePeriodSeconds'];
   const own = valueIn(template, place);
   const laid = valueIn(overlay, place);

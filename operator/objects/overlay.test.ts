@@ -2,10 +2,12 @@ import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { Problem } from '../../api/errors.ts';
+import type { Resource } from '../../api/v1alpha1/resource.ts';
 import type { ModelVersionUnit } from '../plan/units.ts';
-import { modelWorkload, podTemplateProblems } from './deployment.ts';
+import { modelWorkload } from './deployment.ts';
 import type { Owner } from './metadata.ts';
 import { type Fields, identityOf, isFields, keysOf, overlaid } from './overlay.ts';
+import { podTemplateProblems } from './pod-templates.ts';
 import { deploymentFor } from './workload.ts';
 
 const unit = (podTemplate?: object): ModelVersionUnit => ({
@@ -25,6 +27,9 @@ const unit = (podTemplate?: object): ModelVersionUnit => ({
   },
   ...(podTemplate && { podTemplate }),
 });
+
+const problemsOf = (...units: ModelVersionUnit[]) =>
+  podTemplateProblems({ kind: 'ModelDeployment' } as Resource, { units, fronts: [] });
 
 /** The pods that Levada makes, with an overlay. */
 function template(podTemplate?: object): Fields {
@@ -81,7 +86,7 @@ const overlays: Record<string, Fields> = {
 
 describe('an overlay', () => {
   it.each(Object.entries(overlays))('%s: is laid on top, and has nothing against it', (_, overlay) => {
-    expect(podTemplateProblems([unit(overlay)])).toEqual([]);
+    expect(problemsOf(unit(overlay))).toEqual([]);
     const base = template();
     const before = structuredClone({ base, overlay });
     const merged = overlaid(base, overlay);
@@ -210,23 +215,23 @@ describe('what Levada needs', () => {
       'spec.podTemplate.spec.terminationGracePeriodSeconds',
     ],
   ])('is not changed: %s', (_, overlay, path) => {
-    const problems = podTemplateProblems([unit(overlay)]);
+    const problems = problemsOf(unit(overlay));
     expect(problems.length).toBeGreaterThan(0);
     for (const problem of problems) expect(problem).toMatchObject({ code: 'PodTemplateProtected', path });
   });
 
   it('may be said as it is', () => {
     const overlay = template();
-    expect(podTemplateProblems([unit(overlay)])).toEqual([
+    expect(problemsOf(unit(overlay))).toEqual([
       // The volume has the name that only the operator knows.
       expect.objectContaining({ path: 'spec.podTemplate.spec.volumes[0]' }),
     ]);
-    expect(podTemplateProblems([unit({ spec: { terminationGracePeriodSeconds: 600 } })])).toEqual([]);
+    expect(problemsOf(unit({ spec: { terminationGracePeriodSeconds: 600 } }))).toEqual([]);
   });
 
   it('is said once, with what was found and what is allowed', () => {
     const laid = unit(own({ command: ['sh', '-c', 'true'] }));
-    const [problem, ...others] = podTemplateProblems([laid, { ...laid, name: 'iris-v2' }]) as [Problem, ...Problem[]];
+    const [problem, ...others] = problemsOf(laid, { ...laid, name: 'iris-v2' }) as [Problem, ...Problem[]];
     expect(others).toEqual([]);
     expect(problem.message).toBe(
       'Levada needs its own here: found a list of 3; allowed: what Levada sets, ["node","runtime/main.ts","--config","/etc/levada/unit.json"]',
@@ -249,6 +254,6 @@ it.each<[string, object, string]>([
     'DuplicateName spec.podTemplate.spec.containers[0].ports[1].containerPort',
   ],
 ])('entries of merged lists are told apart: %s', (_, overlay, expected) => {
-  const found = podTemplateProblems([unit(overlay)]).map(({ code, path }) => `${code} ${path}`);
+  const found = problemsOf(unit(overlay)).map(({ code, path }) => `${code} ${path}`);
   expect(found).toEqual([expected]);
 });

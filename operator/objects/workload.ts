@@ -32,8 +32,8 @@ export interface Workload {
   readonly sidecars?: readonly object[];
   readonly volumes: readonly Volume[];
   readonly serviceAccountName?: string | undefined;
-  /** Laid over its pods. */
-  readonly overlay?: PodTemplate | undefined;
+  /** Laid over its pods, one after the other. */
+  readonly overlays?: readonly PodTemplate[];
 }
 
 /** The container of Levada's own image. */
@@ -61,11 +61,11 @@ export const deploymentFor = (owner: Owner, workload: Workload): KubernetesObjec
     revisionHistoryLimit: 2, // the way back is the resource, not `kubectl rollout undo`
     selector: { matchLabels: workload.selector },
     strategy: { type: 'RollingUpdate', rollingUpdate: { maxUnavailable: 0, maxSurge: '25%' } },
-    template: workload.overlay ? overlaid(templateOf(workload), workload.overlay) : templateOf(workload),
+    template: (workload.overlays ?? []).reduce<Fields>(overlaid, templateOf(workload)),
   },
 });
 
-/** What its pods are made of, without an overlay. */
+/** What its pods are made of, without overlays. */
 export const templateOf = (workload: Workload): Fields => ({
   metadata: { labels: workload.labels, ...(workload.annotations && { annotations: workload.annotations }) },
   spec: podSpec(workload),

@@ -3,8 +3,7 @@ import type { Mounted } from '../../api/contract/model-uri.ts';
 import type { BrokerState, Failure, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
 import type { RoutingTable, VersionWeight } from '../../api/contract/routing-table.ts';
 import type { Expose } from '../../api/v1alpha1/expose.ts';
-import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
-import type { PodTemplate } from '../../api/v1alpha1/pod-template.ts';
+import type { PodTemplate, Resources } from '../../api/v1alpha1/pod-template.ts';
 import type { Resource, ResourceStatus } from '../../api/v1alpha1/resource.ts';
 import type { RolloutEvent, Traffic } from './rollout/types.ts';
 
@@ -26,7 +25,7 @@ export interface ModelVersionUnit {
   readonly model: string;
   readonly version: string;
   readonly replicas: number;
-  readonly resources: ModelDeployment['spec']['resources'];
+  readonly resources: Resources | undefined;
   readonly serviceAccountName?: string;
   /** Laid over what a cluster makes of it. */
   readonly podTemplate?: PodTemplate;
@@ -67,9 +66,28 @@ export interface Release {
 /** What a pipeline comes to: queues, and what puts messages in and takes them out. */
 export interface PipelinePlan extends PipelineParts {
   /** `container` steps: their handlers run beside the consumer. */
-  readonly containers: ReadonlyArray<{ readonly step: string; readonly image: string }>;
+  readonly containers: ReadonlyArray<{
+    readonly step: string;
+    readonly image: string;
+    readonly resources?: Resources;
+  }>;
+  /** What a cluster's pods are like, beyond what Levada makes of them. */
+  readonly pods?: {
+    readonly all?: PodSettings;
+    /** By name of the step or source: it is alone in its pods. */
+    readonly parts?: Readonly<Record<string, PodSettings>>;
+  };
+  /** How http sources are reached from outside of a cluster, by name. */
+  readonly exposed?: Readonly<Record<string, Expose>>;
   /** Whether the broker keeps everything when the pipeline is deleted. */
   readonly retain?: boolean;
+}
+
+/** What a user says of pods. */
+export interface PodSettings {
+  readonly resources?: Resources;
+  readonly serviceAccountName?: string;
+  readonly podTemplate?: PodTemplate;
 }
 
 /** What is there of a pipeline. */

@@ -9,13 +9,14 @@ import type { StoredObject } from '../../engine/objects.ts';
 import { routingConfigMapOf } from '../../objects/configmap.ts';
 import { modelLabel } from '../../objects/labels.ts';
 import type { KubernetesObject } from '../../objects/metadata.ts';
+import { podTemplatePath } from '../../objects/pod-templates.ts';
 import { renderObjects } from '../../objects/render.ts';
 import type { Observed, Unit, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { type AskSteps, routingStatus } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Answers, failureIn, type Pauses } from './asked.ts';
-import { type Children, fieldManager, noted, placeOf } from './children.ts';
+import { type Children, noted, placeOf } from './children.ts';
 import type { Copy } from './copies.ts';
 import { observedOf, routingTableOf } from './observe.ts';
 import { OwnedPods } from './pods.ts';
@@ -105,7 +106,7 @@ export class ModelDriver implements Driver {
     for (const object of this.#objectsOf(resource, { units: laid, fronts: [] })) {
       const wanted = noted(object);
       if (wanted.kind !== 'Deployment' || children.isSettled(wanted)) continue;
-      problems.push(...(await refusedPods(client, wanted, fieldManager)));
+      problems.push(...(await refusedPods(client, wanted, podTemplatePath())));
     }
     return problems;
   }

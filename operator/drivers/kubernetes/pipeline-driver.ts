@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { namespacedName } from '../../../api/contract/names.ts';
 import type { BrokerState } from '../../../api/contract/pipeline.ts';
-import { errorCodeOf } from '../../../api/errors.ts';
+import { errorCodeOf, type Problem } from '../../../api/errors.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { InHand } from '../../../brokers/rabbitmq/broker.ts';
 import type { KubeClient } from '../../engine/client.ts';
@@ -10,6 +10,7 @@ import { pathOf, type StoredObject } from '../../engine/objects.ts';
 import { pipelineLabel } from '../../objects/labels.ts';
 import { planFile } from '../../objects/pipeline/config.ts';
 import { renderPipeline } from '../../objects/pipeline/render.ts';
+import { pipelineUnits } from '../../objects/pipeline/units.ts';
 import { nothingOf } from '../../plan/pipeline/leaving.ts';
 import { planParts } from '../../plan/pipeline/parts.ts';
 import { isLeaving, type Observed, type PipelinePlan, type Release, type UnitPlan } from '../../plan/units.ts';
@@ -25,6 +26,7 @@ import { setFinalizer } from './finalizer.ts';
 import { type Figures, observedPipeline } from './observe-pipeline.ts';
 import { PipelineBroker } from './pipeline-broker.ts';
 import { OwnedPods } from './pods.ts';
+import { refusedParts } from './refused.ts';
 import { type LiveConfigMap, type LiveDeployment, type LivePod, namespaces } from './types.ts';
 import { type UnitStatus, unitAnswers } from './unit-status.ts';
 
@@ -56,6 +58,8 @@ interface Kept {
   applied?: PipelinePlan;
   /** What was so of the broker when it could not be told last. */
   failed?: BrokerState;
+  /** Pods with overlays that the API server takes, as JSON. */
+  taken?: string;
   /** Whether the copy of the operator's Secret has been looked for. */
   hasNoCopy?: boolean;
   /** Monotonic milliseconds. */
@@ -141,6 +145,21 @@ export class PipelineDriver implements Driver {
       namespaceEnds: isGoing && (await this.#isEnding(namespace)),
     });
     return { units: {}, fronts: {}, pipeline };
+  }
+
+  /** Pods with an overlay: a dry run of each, whenever any of them is to change. */
+  async check(owner: string, { pipeline }: UnitPlan): Promise<readonly Problem[]> {
+    const { client, owners, image } = this.#options;
+    const { namespace, name } = placeOf(owner);
+    const resource = owners.get(namespace, name);
+    // In a namespace that ends nothing can be made, so nothing can be asked.
+    if (!resource || !pipeline?.pods || isLeaving(resource)) return [];
+    const asked = JSON.stringify([pipeline.pods, pipeline.containers, pipelineUnits(pipeline).map(({ name }) => name)]);
+    const kept = this.#keptOf(owner);
+    if (kept.taken === asked) return [];
+    const problems = await refusedParts(client, resource, pipeline, image);
+    if (problems.length === 0) kept.taken = asked;
+    return problems;
   }
 
   async apply(owner: string, plan: UnitPlan): Promise<boolean> {

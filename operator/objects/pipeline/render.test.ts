@@ -9,6 +9,7 @@ import { freshPlacement } from '../../../brokers/rabbitmq/known.ts';
 import { planParts } from '../../plan/pipeline/parts.ts';
 import { orders, source, step } from '../../plan/pipeline/testing.ts';
 import type { KubernetesObject } from '../metadata.ts';
+import { podTemplateProblems } from '../pod-templates.ts';
 import { renderPipeline } from './render.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: what is looked at differs by kind
@@ -48,10 +49,35 @@ const namesOf = (objects: Rendered[]) =>
 
 const grouped = orders({
   broker: rabbit,
+  resources: { requests: { cpu: '50m' } },
+  serviceAccountName: 'shop',
+  podTemplate: {
+    spec: {
+      tolerations: [{ key: 'a', operator: 'Exists' }],
+      containers: [{ name: 'levada', env: [{ name: 'A', value: '1' }] }],
+    },
+  },
+  sources: [
+    source({ http: { path: '/orders/', expose: { ingress: { host: 'orders.example.com', className: 'nginx' } } } }),
+  ],
   steps: [
     step('check', { group: 'fast', emits: ['order.checked'] }),
-    step('pack', { consumes: ['order.checked'], container: { image: 'pack:1', path: '/pack' }, group: 'fast' }),
-    step('ship', { container: { image: 'ship:2' } }),
+    step('pack', {
+      consumes: ['order.checked'],
+      container: { image: 'pack:1', path: '/pack', resources: { limits: { memory: '1Gi' } } },
+      group: 'fast',
+    }),
+    step('ship', {
+      container: { image: 'ship:2' },
+      resources: { requests: { cpu: 1 } },
+      serviceAccountName: 'ships',
+      podTemplate: {
+        spec: {
+          tolerations: [{ key: 'b' }],
+          initContainers: [{ name: 'handler-ship', env: [{ name: 'B', value: '2' }] }],
+        },
+      },
+    }),
   ],
 });
 
@@ -78,6 +104,7 @@ describe('renderPipeline', () => {
       'Service orders-pack',
       'Service orders-ship',
       'Service orders-api',
+      'Ingress orders-api',
     ]);
   });
 
@@ -231,4 +258,52 @@ describe('whatever the pipeline,', () => {
         expect(ports).toContain('admin');
       }
     }));
+});
+
+describe('what is laid over the pods of a pipeline', () => {
+  const found = (resource: EventPipeline) =>
+    podTemplateProblems(resource, { units: [], fronts: [], pipeline: planParts(resource) }).map(
+      ({ code, path }) => `${code} ${path}`,
+    );
+  const command = { spec: { containers: [{ name: 'levada', command: ['sh'] }] } };
+
+  it('has nothing against it where it leaves to Levada what it needs', () => expect(found(grouped)).toEqual([]));
+
+  it('is named where it is said: of the pipeline once, of a part at that', () => {
+    const at = 'podTemplate.spec.containers[0].command';
+    expect(found(orders({ podTemplate: command }))).toEqual([`PodTemplateProtected spec.${at}`]);
+    expect(found(orders({ steps: [step('check'), step('pack', { podTemplate: command })] }))).toEqual([
+      `PodTemplateProtected spec.steps[1].${at}`,
+    ]);
+    expect(found(orders({ sources: [source({ podTemplate: command })] }))).toEqual([
+      `PodTemplateProtected spec.sources[0].${at}`,
+    ]);
+  });
+
+  it('of a step wins over that of the pipeline, field by field', () => {
+    const ofStep = { resources: { limits: { memory: '1Gi' } }, podTemplate: { spec: { priorityClassName: 'high' } } };
+    const ofAll = {
+      resources: { requests: { cpu: 1 } },
+      serviceAccountName: 'shop',
+      podTemplate: { spec: { priorityClassName: 'low', hostname: 'a' } },
+    };
+    const [check, api] = ofKind(render(orders({ ...ofAll, steps: [step('check', ofStep)] })), 'Deployment').map(
+      ({ spec }) => spec.template.spec,
+    );
+    expect(check).toMatchObject({ priorityClassName: 'high', hostname: 'a', serviceAccountName: 'shop' });
+    expect(check.containers[0].resources).toEqual(ofStep.resources);
+    expect(api).toMatchObject({ priorityClassName: 'low', hostname: 'a', serviceAccountName: 'shop' });
+    expect(api.containers[0].resources).toEqual(ofAll.resources);
+  });
+
+  it('an HTTPRoute leads to the path of the source and nowhere else', () => {
+    const http = { path: '/orders/', expose: { httpRoute: { parentRefs: [{ name: 'public' }] } } };
+    const [route] = ofKind(render(orders({ sources: [source({ http })] })), 'HTTPRoute');
+    expect(route?.spec.rules).toEqual([
+      {
+        matches: [{ path: { type: 'Exact', value: '/orders/' } }],
+        backendRefs: [{ name: 'orders-api', port: 80 }],
+      },
+    ]);
+  });
 });

@@ -1,6 +1,7 @@
 import { brokerSecret, containerPorts, group, partName } from '../../../api/contract/names.ts';
 import type { Placement } from '../../../api/contract/placement.ts';
 import type { PipelinePlan } from '../../plan/units.ts';
+import { exposureOf } from '../expose.ts';
 import { partLabels, partSelector } from '../labels.ts';
 import { type KubernetesObject, metadataOf, type Owner } from '../metadata.ts';
 import { confined, deploymentFor, type Workload } from '../workload.ts';
@@ -23,7 +24,7 @@ const replicas = 1;
 
 /**
  * Every object that `plan` stands for, in the order in which they are applied: first what is remembered, then what pods need
- * before the pods, and the Services that callers use last.
+ * before the pods, and the Services that callers use last, with what leads there from outside.
  */
 export function renderPipeline(owner: Owner, plan: PipelinePlan, options: PipelineObjectsOptions): KubernetesObject[] {
   const units = pipelineUnits(plan);
@@ -32,9 +33,11 @@ export function renderPipeline(owner: Owner, plan: PipelinePlan, options: Pipeli
     planConfigMap(owner, plan),
     ...units.flatMap((unit) => {
       const configMap = unitConfigMap(owner, unit, plan, options.placement, secret);
-      return [configMap, deploymentFor(owner, workloadOf(unit, configMap.metadata.name, secret, options))];
+      const workload = pipelineWorkload(unit, { name: configMap.metadata.name, secret, ...options });
+      return [configMap, deploymentFor(owner, workload)];
     }),
     ...units.flatMap((unit) => servicesOf(owner, unit)),
+    ...units.flatMap((unit) => outsideOf(owner, unit)),
   ];
 }
 
@@ -43,11 +46,14 @@ export function secretOf({ broker, topology: { pipeline } }: PipelinePlan): stri
   return broker?.secret ?? `${pipeline.split('/')[0]}/${brokerSecret(nameOf(pipeline))}`;
 }
 
-function workloadOf(
+/**
+ * The pods of a part.
+ *
+ * @param options `name`: of the ConfigMap with its configuration; `secret`: of the broker, `namespace/name`
+ */
+export function pipelineWorkload(
   unit: PipelineUnit,
-  configMap: string,
-  secret: string,
-  { image, secretVersion }: PipelineObjectsOptions,
+  { name, secret, image, secretVersion }: Omit<PipelineObjectsOptions, 'placement'> & Record<'name' | 'secret', string>,
 ): Workload {
   const { serving, admin } = containerPorts;
   return {
@@ -56,24 +62,28 @@ function workloadOf(
     selector: partSelector(unit.pipeline, unit.part),
     replicas,
     ...(secretVersion !== undefined && { annotations: { [secretAnnotation]: secretVersion } }),
-    configMap,
+    configMap: name,
     runtime: {
-      name: unit.source ? 'source' : 'consumer',
+      name: 'levada',
       image,
       ports: { ...(unit.source && { serving }), admin },
+      resources: unit.pods.findLast(({ resources }) => resources)?.resources,
     },
     sidecars: unit.handlers.map(handlerContainer),
     volumes: [{ name: 'broker', mountPath: secretFolder, source: { secret: { secretName: nameOf(secret) } } }],
+    serviceAccountName: unit.pods.findLast((one) => one.serviceAccountName)?.serviceAccountName,
+    overlays: unit.pods.flatMap(({ podTemplate }) => podTemplate ?? []),
   };
 }
 
 /** A native sidecar: it is there before the consumer, and until after it. */
-const handlerContainer = ({ step, image, port }: PipelineUnit['handlers'][number]): object => ({
+const handlerContainer = ({ step, image, port, resources }: PipelineUnit['handlers'][number]): object => ({
   name: `handler-${step}`,
   image,
   restartPolicy: 'Always',
   env: [{ name: 'PORT', value: String(port) }],
   ports: [{ containerPort: port, protocol: 'TCP' }],
+  ...(resources && { resources }),
   // The consumer is started when somebody listens.
   startupProbe: { tcpSocket: { port }, periodSeconds: 1, timeoutSeconds: 2, failureThreshold: 600 },
   readinessProbe: { tcpSocket: { port }, periodSeconds: 5, timeoutSeconds: 2, failureThreshold: 2 },
@@ -97,3 +107,14 @@ function servicesOf(owner: Owner, unit: PipelineUnit): KubernetesObject[] {
     ...(source ? [service(unit.name, 'serving')] : []),
   ];
 }
+
+/** A source answers under its path alone. */
+const outsideOf = (owner: Owner, { name, pipeline, part, source, expose }: PipelineUnit): KubernetesObject[] =>
+  source && expose
+    ? exposureOf(owner, expose, {
+        service: name,
+        labels: partLabels(pipeline, part, 'source'),
+        path: source.path,
+        below: false,
+      })
+    : [];

@@ -15,8 +15,12 @@ export function withLeftovers(wanted: PipelinePlan, observed: ObservedPipeline |
   const mayGet = (name: string) => fed.has(name) || brokerFailure(observed.broker) !== undefined;
   const left = leftoverNames(wanted, observed).filter((name) => mayGet(name) || holds(queues[name]));
   const isBusy = (name: string) => left.includes(name) && (mayGet(name) || handles(queues[name]));
+  const busyPods = Object.entries(applied.pods?.parts ?? {}).filter(([name]) => isBusy(name));
   return {
     ...wanted,
+    ...(busyPods.length > 0 && {
+      pods: { ...wanted.pods, parts: { ...wanted.pods?.parts, ...Object.fromEntries(busyPods) } },
+    }),
     topology: {
       ...wanted.topology,
       queues: [...wanted.topology.queues, ...left.map((name) => ({ name, bindings: [] }))],

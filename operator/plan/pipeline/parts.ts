@@ -10,7 +10,7 @@ import type {
 import { parseDuration } from '../../../api/duration.ts';
 import type { EventPipeline, PipelineSource, PipelineStep } from '../../../api/v1alpha1/event-pipeline.ts';
 import { brokerKey } from '../neighbours.ts';
-import type { PipelinePlan } from '../units.ts';
+import type { PipelinePlan, PodSettings } from '../units.ts';
 
 /** What `resource`, which is valid, asks for. */
 export function planParts(resource: EventPipeline): PipelinePlan {
@@ -33,10 +33,51 @@ export function planParts(resource: EventPipeline): PipelinePlan {
       ...spec.sources.flatMap((source) => sourceConsumer(resource, source)),
     ],
     containers: spec.steps.flatMap(({ name, container }) =>
-      container ? [{ step: name, image: container.image }] : [],
+      container
+        ? [{ step: name, image: container.image, ...(container.resources && { resources: container.resources }) }]
+        : [],
     ),
+    ...podsOf(spec),
     ...(spec.deletionPolicy === 'Retain' && { retain: true }),
   };
+}
+
+/** What is said of pods, and of what leads to them from outside. */
+function podsOf(spec: EventPipeline['spec']): Pick<PipelinePlan, 'pods' | 'exposed'> {
+  const all = podSettings(spec);
+  const parts = byName<Said & Named, PodSettings>([...spec.steps, ...spec.sources], podSettings);
+  const exposed = byName(spec.sources, ({ http }) => http?.expose);
+  return {
+    ...((all ?? parts) && { pods: { ...(all && { all }), ...(parts && { parts }) } }),
+    ...(exposed && { exposed }),
+  };
+}
+
+type Said = { readonly [K in keyof PodSettings]?: PodSettings[K] | undefined };
+
+function podSettings({ resources, serviceAccountName, podTemplate }: Said): PodSettings | undefined {
+  if (resources === undefined && serviceAccountName === undefined && podTemplate === undefined) return undefined;
+  return {
+    ...(resources && { resources }),
+    ...(serviceAccountName !== undefined && { serviceAccountName }),
+    ...(podTemplate && { podTemplate }),
+  };
+}
+
+interface Named {
+  readonly name: string;
+}
+
+/** What `of` says of those of which it says something. */
+function byName<T extends Named, V>(
+  parts: readonly T[],
+  of: (part: T) => V | undefined,
+): Record<string, V> | undefined {
+  const found = parts.flatMap((part): Array<[string, V]> => {
+    const value = of(part);
+    return value === undefined ? [] : [[part.name, value]];
+  });
+  return found.length > 0 ? Object.fromEntries(found) : undefined;
 }
 
 function queueSettings({ broker }: EventPipeline['spec']): QueueSettings | undefined {

@@ -8,12 +8,15 @@ export function asPlanned(observed: ObservedPipeline | undefined, wanted: Pipeli
   if (!observed) return undefined;
   const { applied, queues, sources } = observed;
   const isSettled =
-    isSame(applied.topology.settings, wanted.topology.settings) && isSame(applied.broker, wanted.broker);
-  const partsOf = ({ topology, consumers, containers, sources }: PipelinePlan, name: string): unknown[] => [
+    isSame(applied.topology.settings, wanted.topology.settings) &&
+    isSame(applied.broker, wanted.broker) &&
+    isSame(applied.pods?.all, wanted.pods?.all);
+  const partsOf = ({ topology, consumers, containers, sources, pods }: PipelinePlan, name: string): unknown[] => [
     topology.queues.find((queue) => queue.name === name),
     consumers.find((consumer) => consumer.name === name),
     containers.find(({ step }) => step === name),
     sources.find((source) => source.name === name),
+    pods?.parts?.[name],
   ];
   const isPlanned = (name: string) => isSettled && isSame(partsOf(applied, name), partsOf(wanted, name));
   return {
