@@ -80,6 +80,19 @@ const local = (): Promise<boolean> => {
   return runScript(['node_modules/vitest/vitest.mjs', 'run', ...files], { LEVADA_PROVE: 'true' });
 };
 
+/** What is claimed of rollouts: by simulation, under load on this machine and on a cluster, and what sharing requests out costs. */
+async function rollout({ seed }: Options): Promise<boolean> {
+  const sim = await runScript(['test/sim/main.ts', '--seed', String(1 + (seed % 1_000_000_000))]);
+  const files = ['rollout-load', 'rollout', 'split'].map((name) => `test/integration/${name}.test.ts`);
+  const tests = await runScript(['node_modules/vitest/vitest.mjs', 'run', '--project', 'levada', ...files], {
+    LEVADA_PROVE: 'true',
+  });
+  const cluster = await runScript(['hack/test.ts', '--project=e2e', 'test/e2e/rollout.e2e.test.ts']);
+  const bench = await runScript(['test/bench/main.ts', 'routing']);
+  console.log(`simulation ${sim}, tests ${tests}, cluster ${cluster}, benchmark ${bench}`);
+  return sim && tests && cluster && bench;
+}
+
 const proofs: Readonly<Record<string, Proof>> = {
   local: {
     summary: 'ten thousand orders with kills, fifty live edits, fifty switches of a model under load',
@@ -87,6 +100,11 @@ const proofs: Readonly<Record<string, Proof>> = {
   },
   rabbitmq: { summary: 'chaos on each version, faults and pitfalls, the messaging benchmark', run: rabbitmq },
   operator: { summary: 'a whole cluster (needs root), its faults, the benchmark of the operator', run: operator },
+  rollout: {
+    summary:
+      'the simulation, bad models and changed splits under load, rollouts on a cluster (needs root), the routing benchmark',
+    run: rollout,
+  },
 };
 
 async function main([name = '', ...flags]: string[]): Promise<number> {

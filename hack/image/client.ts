@@ -13,11 +13,11 @@ export const clientImage: ImageSource = {
     scratchLayer,
     nodeLayer,
     async (folder) => {
-      for (const name of ['load.ts', 'wait.ts', 'sink.ts']) {
+      for (const name of ['load.ts', 'open-loop.ts', 'questions.ts', 'wait.ts', 'sink.ts']) {
         await place(join(root, 'test/support', name), join(folder, 'app/test/support', name));
       }
       await place(join(root, 'package.json'), join(folder, 'app/package.json'));
-      for (const name of ['examples', 'test/fixtures/models/garbage']) {
+      for (const name of ['examples', 'test/fixtures/models']) {
         await placeFolder(join(root, name), join(folder, 'app', name), () => true);
       }
       return { folder };

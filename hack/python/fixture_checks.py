@@ -94,6 +94,15 @@ def check_on_demand(content):
     return runs_fail(content, [[500_000, 0]], "allocate", "bad_alloc", "bad allocation")
 
 
+def check_slow_on_demand(content):
+    expect(content, {"X": [[1, 2], [-3, 4]]}, Y=[[1, 2], [-3, 4]])
+    start = time.perf_counter()
+    expect(content, {"X": [[30_000, 1]]}, Y=[[30_000, 1]])
+    took = time.perf_counter() - start
+    assert took > 0.5, took
+    return f"{took:.1f} s for 30000"
+
+
 def check_negative(content):
     expect(content, {"X": [[1, 2], [0, 4]]}, Y=[[1, 2], [0, 4]])
     return runs_fail(content, [[1, 2], [3, -4]], "out of data bounds")
@@ -119,6 +128,7 @@ checks = {
     "logits": lambda c: expect(c, {"X": [[1, 2]]}, logits=[[2, -4, 5]]),
     "slow": check_slow,
     "endless": check_endless,
+    "slow-on-demand": check_slow_on_demand,
     "huge-alloc": lambda c: runs_fail(c, [[1, 2]], "allocate", "bad_alloc", "bad allocation"),
     "huge-alloc-on-demand": check_on_demand,
     "fails-when-negative": check_negative,

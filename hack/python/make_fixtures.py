@@ -148,17 +148,21 @@ def logits():
 SLOW_SIZE, SLOW_STEPS = 1024, 400
 
 
+def product_body(rows):
+    """Of a loop: a product of its state with the matrix."""
+    return helper.make_graph(
+        [node("Identity", "going", "go_on"), node("MatMul", "state matrix", "next")],
+        "product",
+        [value("step", INT64, []), value("going", TensorProto.BOOL, []), value("state", FLOAT, [rows, SLOW_SIZE])],
+        [value("go_on", TensorProto.BOOL, []), value("next", FLOAT, [rows, SLOW_SIZE])],
+    )
+
+
 @fixture
 def slow():
     """X [N, 4] to Y [N, 1], each row's mean, in some 20 ms on one core: 400 products with a 1024 x 1024 matrix."""
     # The matrix comes from ConstantOfShape, which keeps the file small. ONNX Runtime may fold that into a constant when
     # it loads; the products depend on X and stay. Every entry is 1/1024, so each product leaves the mean as it is.
-    body = helper.make_graph(
-        [node("Identity", "going", "go_on"), node("MatMul", "state matrix", "next")],
-        "product",
-        [value("step", INT64, []), value("going", TensorProto.BOOL, []), value("state", FLOAT, ["N", SLOW_SIZE])],
-        [value("go_on", TensorProto.BOOL, []), value("next", FLOAT, ["N", SLOW_SIZE])],
-    )
     filled = lambda name, number: helper.make_tensor(name, FLOAT, [1], [number])
     return model(
         [
@@ -166,7 +170,7 @@ def slow():
             node("ConstantOfShape", "wide", "spread", value=filled("value", 1 / 4)),
             node("ConstantOfShape", "narrow", "gather", value=filled("value", 1 / SLOW_SIZE)),
             node("MatMul", "X spread", "first"),
-            node("Loop", "steps yes first", "last", body=body),
+            node("Loop", "steps yes first", "last", body=product_body("N")),
             node("MatMul", "last gather", "Y"),
         ],
         [value("X", FLOAT, ["N", 4])],
@@ -199,6 +203,32 @@ def endless():
         [value("X", FLOAT, ["N", 2])],
         [value("Y", FLOAT, ["N", 2])],
         [constant("rounds", np.array(2**62, np.int64)), constant("yes", np.array(True))],
+    )
+
+
+@fixture
+def slow_on_demand():
+    """X [N, 2] to Y = X [N, 2], after as many products as in `slow` as the largest number in X says, at least one."""
+    return model(
+        [
+            node("ReduceMax", "X", "largest", keepdims=0),
+            node("Max", "largest one", "clipped"),
+            node("Cast", "clipped", "rounds", to=INT64),
+            node("Expand", "entry square", "matrix"),
+            node("Expand", "one wide", "first"),
+            node("Loop", "rounds yes first", "last", body=product_body(1)),
+            node("ReduceMean", "last", "mean", keepdims=0),
+            node("Mul", "X mean", "Y"),
+        ],
+        [value("X", FLOAT, ["N", 2])],
+        [value("Y", FLOAT, ["N", 2])],
+        [
+            constant("one", np.float32(1)),
+            constant("entry", np.float32(1 / SLOW_SIZE)),  # as in `slow`
+            constant("square", np.array([SLOW_SIZE, SLOW_SIZE], np.int64)),
+            constant("wide", np.array([1, SLOW_SIZE], np.int64)),
+            constant("yes", np.array(True)),
+        ],
     )
 
 

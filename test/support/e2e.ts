@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { inject } from 'vitest';
 import type { Condition } from '../../api/v1alpha1/common.ts';
 import { kubectlProgram } from '../../hack/cluster.ts';
-import { type Load, startLoad } from './load.ts';
+import { type Asking, type Load, startLoad } from './load.ts';
 import { until } from './wait.ts';
 
 declare module 'vitest' {
@@ -184,9 +184,9 @@ export class Namespace implements AsyncDisposable {
   }
 
   /** The load client of test/support/load.ts, in that pod. */
-  load(url: string, connections: number): Promise<Load> {
+  load(url: string, how: number | Asking): Promise<Load> {
     const exec = this.#command(['exec', '-i', 'client', '--', 'node', 'test/support/load.ts']);
-    return startLoad(url, connections, exec);
+    return startLoad(url, how, exec);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

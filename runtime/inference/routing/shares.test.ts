@@ -98,6 +98,23 @@ describe('without a key', () => {
     );
   });
 
+  test('several pods: however 1,000 requests fall to them, all together are off by no more than one a pod', () => {
+    fc.assert(
+      fc.property(weights, fc.array(fc.nat(9), { minLength: 1, maxLength: 1_000 }), (weight, turns) => {
+        const pods = Array.from({ length: 10 }, () => new Shares(two(weight), '', Math.random));
+        const asked = new Set<Shares>();
+        let chosen = 0;
+        for (let n = 0; n < 1_000; n++) {
+          const pod = pods[turns[n % turns.length] as number] as Shares;
+          asked.add(pod);
+          if (pod.next() === 'v2') chosen++;
+        }
+        return Math.abs(chosen - 10 * weight) <= asked.size + 1e-9;
+      }),
+      { numRuns: 200 },
+    );
+  });
+
   test('m versions: none is off by more than m - 1', () => {
     fc.assert(
       fc.property(shares, (list) => {
