@@ -14,7 +14,7 @@ import { until } from '../support/wait.ts';
 type Status = NonNullable<ModelDeployment['status']>;
 
 const everything = process.env['LEVADA_PROVE'] !== undefined;
-const perSecond = everything ? 200 : 100;
+const perSecond = everything ? 200 : 50;
 const rollout = {
   interval: '1s',
   steps: [5, 25, 50, 100].map((weight) => ({ weight, hold: everything ? '10s' : '1s' })),

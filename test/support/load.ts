@@ -38,8 +38,8 @@ export interface Load {
   stop(): Promise<LoadResult>;
 }
 
-/** Of an open loop. Ten minutes, ten seconds' worth of requests, ten seconds for each. */
-const [longestSeconds, underWaySeconds, longestMs] = [600, 10, 10_000];
+/** Of an open loop. Ten minutes, thirty seconds' worth of requests, ten seconds for each. */
+const [longestSeconds, underWaySeconds, longestMs] = [600, 30, 10_000];
 
 /**
  * Starts the client; resolves when its first requests have ended.
