@@ -68,7 +68,8 @@ async function operator(): Promise<boolean> {
   const faults = await runScript(['node_modules/vitest/vitest.mjs', 'run', '--project', 'cluster'], {
     LEVADA_PROVE: 'true',
   });
-  const pipelines = await runScript(['node_modules/vitest/vitest.mjs', 'run', 'operator/pipelines.rabbitmq.test.ts']);
+  const files = ['pipelines', 'pipelines-killed', 'pipeline-pods'].map((name) => `operator/${name}.rabbitmq.test.ts`);
+  const pipelines = await runScript(['node_modules/vitest/vitest.mjs', 'run', ...files], { LEVADA_PROVE: 'true' });
   const bench = await runScript(['test/bench/main.ts', 'operator']);
   console.log(`cluster ${cluster}, faults ${faults}, pipelines ${pipelines}, benchmark ${bench}`);
   return cluster && faults && pipelines && bench;
