@@ -7,8 +7,10 @@ import type { Problem } from './errors.ts';
 export interface Rule {
   /** `undefined` where the structural schema says it already (list keys). */
   readonly cel?: string;
-  /** What the API server prints; {@link Problem} messages of `check` add what was found. */
+  /** What the API server prints. */
   readonly message: string;
+  /** In CEL: the text that the API server adds, of what was found. {@link Problem} messages of `check` say it always. */
+  readonly found?: string;
   /** Field that the API server names, relative to the object with the rule: `.serve`. */
   readonly fieldPath?: string;
   check(value: unknown, path: string): Problem[];
@@ -17,9 +19,11 @@ export interface Rule {
 /** Metadata for the zod schema that `rules` belong to; the generator copies it into the CRD. */
 export function celRules(rules: readonly Rule[]): { 'x-kubernetes-validations': object[] } {
   return {
-    'x-kubernetes-validations': rules.flatMap(({ cel, message, fieldPath }) =>
-      cel === undefined ? [] : [{ rule: cel, message, ...(fieldPath && { fieldPath }) }],
-    ),
+    'x-kubernetes-validations': rules.flatMap(({ cel, message, found, fieldPath }) => {
+      if (cel === undefined) return [];
+      const messageExpression = found === undefined ? undefined : `'${message}; found ' + ${found}`;
+      return [{ rule: cel, message, ...(messageExpression && { messageExpression }), ...(fieldPath && { fieldPath }) }];
+    }),
   };
 }
 

@@ -24,6 +24,7 @@ export function durationRule(field: string, min: string, max: string): Rule {
     // The schema's pattern refuses what is no duration; a sum of it would be an error of its own.
     cel: `!has(self.${field}) || !self.${field}.matches('${durationPattern.source}') || (${sum} >= ${least} && ${sum} <= ${most})`,
     message: `${field} is between ${min} and ${max}`,
+    found: `self.${field}`,
     fieldPath: `.${field}`,
     check(value, path) {
       const found = member(value, field);
@@ -40,6 +41,8 @@ export function oneOf(names: readonly string[]): Rule {
   return {
     cel: `[${names.map((name) => `has(self.${name})`).join(', ')}].filter(x, x).size() == 1`,
     message: `exactly one of ${names.join(', ')}`,
+    // Without join(), whose cost the API server takes for unbounded.
+    found: `'[' + ${names.map((name) => `(has(self.${name}) ? ' ${name}' : '')`).join(' + ')} + ' ]'`,
     check(value, path) {
       const found = names.filter((name) => member(value, name) !== undefined);
       if (found.length === 1 || typeof value !== 'object' || value === null) return [];

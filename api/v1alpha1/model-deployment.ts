@@ -144,6 +144,7 @@ const specRules: readonly Rule[] = [
   {
     cel: '!has(self.serve) || self.versions.exists(v, v.name == self.serve)',
     message: 'serve names a declared version (ServeUnknown)',
+    found: 'self.serve',
     fieldPath: '.serve',
     check(spec, path) {
       const versions = members(member(spec, 'versions'));
