@@ -8,4 +8,8 @@ export interface Cluster {
   down(): Promise<void>;
   /** Brings an image onto its node. @param archive as `docker save` writes them */
   load(archive: string): Promise<void>;
+  /** Ends its API server, and starts it again as it was; ready when the promise resolves. */
+  restartServer(): Promise<void>;
+  /** Resets all connections of a pod to the API server. @param address of the pod @returns how many there were */
+  cut(address: string): Promise<number>;
 }

@@ -13,6 +13,9 @@ const podRange = '10.244.0.0/24';
 export const cgroup = 'levada-node';
 export const containerdSocket = '/run/containerd/containerd.sock';
 
+/** Of `ss` on the node: ends the API server's side of what a pod has opened, and prints a line for each. */
+export const cutArgs = (address: string): string[] => ['-K', '-H', '-t', 'dst', address, 'sport', '=', ':6443'];
+
 export interface Component {
   readonly name: string;
   readonly program: string;

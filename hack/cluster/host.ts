@@ -1,6 +1,6 @@
 /** What a node leaves on its machine, written down while it starts: so that only that is ended and removed. */
 import { type ChildProcess, execFile } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { mkdir, readdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
@@ -44,7 +44,7 @@ export async function remainsOf(child: ChildProcess, program: string, link: stri
   });
   const deadline = performance.now() + 30_000;
   while (failed === undefined && child.exitCode === null && performance.now() < deadline) {
-    const pid = children(child.pid ?? 0).find((one) => commandOf(one) === program);
+    const pid = children(child.pid ?? 0).find((one) => commandOf(one)[0] === program);
     const started = pid && startOf(pid);
     if (pid && started) return { pid, started, boot: boot(), link, sysctls: Object.fromEntries(before) };
     await pause(20);
@@ -53,10 +53,25 @@ export async function remainsOf(child: ChildProcess, program: string, link: stri
   throw new Error(`the node's namespaces could not be made: ${failed?.message ?? 'see its log'}`);
 }
 
-function children(pid: number): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name) && statOf(Number(name))?.[1] === String(pid))
+const allPids = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
     .map(Number);
+
+const children = (pid: number): number[] => allPids().filter((one) => statOf(one)?.[1] === String(pid));
+
+/** What runs a program in the node's namespaces, and how it was started; `undefined`: nothing does. */
+export function processOf({ pid }: Remains, program: string): { pid: number; args: string[] } | undefined {
+  const found = allPids().find((one) => commandOf(one)[0] === program && namespaceOf(one) === namespaceOf(pid));
+  return found === undefined ? undefined : { pid: found, args: commandOf(found).slice(1) };
+}
+
+function namespaceOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/ns/pid`);
+  } catch {
+    return undefined; // it has ended
+  }
 }
 
 /** Fields of /proc/PID/stat behind the name: state, parent … */
@@ -69,11 +84,12 @@ function statOf(pid: number): string[] | undefined {
   }
 }
 
-function commandOf(pid: number): string | undefined {
+/** Program and arguments; none: it has ended. */
+function commandOf(pid: number): string[] {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0').slice(0, -1);
   } catch {
-    return undefined;
+    return [];
   }
 }
 

@@ -16,6 +16,7 @@ import type { Cluster } from './cluster.ts';
 import {
   type Component,
   containerdSocket,
+  cutArgs,
   dnsRights,
   firstComponents,
   kubeconfigFile,
@@ -27,8 +28,8 @@ import {
   writeKubeconfigs,
 } from './components.ts';
 import { writeCredentials } from './credentials.ts';
-import { freeLink, isRunning, makeCgroups, type Remains, remainsOf, removeRemains } from './host.ts';
-import { cache, missingNode, programs } from './programs.ts';
+import { freeLink, isRunning, makeCgroups, processOf, type Remains, remainsOf, removeRemains } from './host.ts';
+import { cache, kubectlProgram, missingNode, programs } from './programs.ts';
 
 const run = promisify(execFile);
 const folder = join(cache, 'node');
@@ -71,10 +72,39 @@ export class NodeCluster implements Cluster {
   }
 
   async load(archive: string): Promise<void> {
-    const remains = await read();
-    if (!remains || !isRunning(remains)) throw new Error('no cluster is running: `npm run cluster -- up` starts one');
-    await importImage(remains, archive);
+    await importImage(await running(), archive);
   }
+
+  async restartServer(): Promise<void> {
+    const remains = await running();
+    const program = join(await programs(), 'kube-apiserver');
+    const server = processOf(remains, program);
+    if (!server) throw new Error('no API server is running');
+    process.kill(server.pid, 'SIGTERM');
+    const began = performance.now();
+    await until('the API server has ended', remains, async () => {
+      if (!processOf(remains, program)) return;
+      // It would wait a minute for connections that nobody closes.
+      if (performance.now() - began > 10_000) process.kill(server.pid, 'SIGKILL');
+      throw new Error('it has not');
+    });
+    launch(remains, { name: 'kube-apiserver', program, args: server.args });
+    const flags = ['--kubeconfig', kubeconfig, '--cache-dir', join(folder, 'kubectl')];
+    await until('the API server is ready', remains, async () => {
+      await run(await kubectlProgram(), [...flags, 'get', '--raw', '/readyz'], { timeout: 30_000 });
+    });
+  }
+
+  async cut(address: string): Promise<number> {
+    const { stdout } = await inside((await running()).pid, 'ss', cutArgs(address));
+    return stdout.split('\n').filter((line) => line !== '').length;
+  }
+}
+
+async function running(): Promise<Remains> {
+  const remains = await read();
+  if (!remains || !isRunning(remains)) throw new Error('no cluster is running: `npm run cluster -- up` starts one');
+  return remains;
 }
 
 async function read(): Promise<Remains | undefined> {

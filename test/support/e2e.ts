@@ -1,10 +1,11 @@
 /** What tests on a whole cluster share: kubectl, namespaces, a client inside of the cluster. */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { inject } from 'vitest';
-import type { Condition } from '../../api/v1alpha1/common.ts';
-import { kubectlProgram } from '../../hack/cluster.ts';
-import { type Asking, type Load, startLoad } from './load.ts';
+import { promisify } from 'node:util';
+import { beforeEach, inject } from 'vitest';
+import type { Condition, ConditionType } from '../../api/v1alpha1/common.ts';
+import { helm, kubectlProgram } from '../../hack/cluster.ts';
+import { type Asking, type Load, type LoadResult, startLoad } from './load.ts';
 import { until } from './wait.ts';
 
 declare module 'vitest' {
@@ -16,13 +17,29 @@ declare module 'vitest' {
 export const imageVersion = 'e2e';
 export const operatorNamespace = 'levada-system';
 
-interface Live {
+/** A command of Helm for the operator's release. @returns what it prints */
+export async function helmed(kubeconfig: string, ...args: string[]): Promise<string> {
+  const place = ['--kubeconfig', kubeconfig, '--namespace', operatorNamespace];
+  return (await promisify(execFile)(helm, [...args, ...place], { timeout: 300_000 })).stdout;
+}
+
+export interface Live {
   readonly metadata: { readonly generation: number };
   readonly status?: {
     readonly observedGeneration?: number;
     readonly conditions?: readonly Condition[];
     readonly stableVersion?: string;
   };
+}
+
+export const conditionOf = ({ status }: Live, type: ConditionType): Condition | undefined =>
+  status?.conditions?.find((one) => one.type === type);
+
+/** A load that goes on without the API server. */
+interface PodLoad {
+  /** Requests that have ended so far. */
+  count(): Promise<number>;
+  stop(): Promise<LoadResult>;
 }
 
 /** What the `restricted` Pod Security Standard asks of a container. */
@@ -96,14 +113,50 @@ export class Namespace implements AsyncDisposable {
     });
   }
 
+  /** Names of what there is of some kinds, with their kinds: `pod/client`. @param more flags, a selector say */
+  async names(kinds: string, ...more: string[]): Promise<string[]> {
+    const lines = await this.kubectl('get', kinds, '-o', 'name', ...more);
+    return lines.split('\n').filter((name) => name !== '');
+  }
+
+  /** Changes a part of an object. @param change a merge patch, or the list of a JSON patch */
+  async patch(name: string, change: object): Promise<void> {
+    const type = Array.isArray(change) ? 'json' : 'merge';
+    await this.kubectl('patch', name, `--type=${type}`, '-p', JSON.stringify(change));
+  }
+
+  /** What kubectl says against an object that must not be taken. */
+  async refuses(object: object): Promise<string> {
+    const text = JSON.stringify(object); // of a list kubectl itself would judge the fields
+    const said = await this.apply(text).then(
+      () => undefined,
+      (error: unknown) => String(error),
+    );
+    if (said === undefined) throw new Error(`taken, and it should not be: ${text}`);
+    return said;
+  }
+
+  /** What a person would look at first, for a test that has failed. */
+  async state(): Promise<string> {
+    const statuses = `jsonpath={range .items[*]}{.kind} {.metadata.name}: {.status}{'\\n'}{end}`;
+    const looks = [
+      this.kubectl('get', 'modeldeployments,eventpipelines', '-o', statuses),
+      this.kubectl('get', 'pods', '-o', 'wide'),
+      this.kubectl('events', '--types=Warning'),
+      this.in(operatorNamespace).kubectl('get', 'pods', '-o', 'wide'),
+      this.in(operatorNamespace).kubectl('logs', '--selector=app.kubernetes.io/component=operator', '--tail=40'),
+    ];
+    return (await Promise.all(looks.map((look) => look.catch(String)))).join('\n');
+  }
+
   /** Waits until a condition has that status and reason, said of what is applied. */
-  says(name: string, type: string, text: string, timeoutMs = 120_000): Promise<Live> {
+  says(name: string, type: ConditionType, text: string, timeoutMs = 120_000): Promise<Live> {
     let seen = '';
     return until(
       `${name}: ${type} is ${text}`,
       async () => {
         const live = await this.get<Live>(...(name.split('/') as [string, string]));
-        const found = live.status?.conditions?.find((one) => one.type === type);
+        const found = conditionOf(live, type);
         seen = JSON.stringify(live.status);
         const isNow = live.status?.observedGeneration === live.metadata.generation;
         return isNow && `${found?.status} ${found?.reason}` === text && live;
@@ -189,10 +242,46 @@ export class Namespace implements AsyncDisposable {
     return startLoad(url, how, exec);
   }
 
+  /** The same in a pod of its own. */
+  async loadPod(url: string, connections: number): Promise<PodLoad> {
+    const name = 'load';
+    const asking: Asking = { connections };
+    const command = ['node', 'test/support/load.ts', url, JSON.stringify(asking)];
+    const container = {
+      name,
+      image: `levada/client:${imageVersion}`,
+      command,
+      stdin: true,
+      securityContext: restricted,
+    };
+    const spec = { containers: [container], restartPolicy: 'Never', terminationGracePeriodSeconds: 0 };
+    await this.apply([{ apiVersion: 'v1', kind: 'Pod', metadata: { name }, spec }]);
+    const last = async () => (await this.kubectl('logs', name, '--tail=1')).trim();
+    const count = async () => Number(await last());
+    await until('the first answers', async () => (await count()) >= connections, { seen: () => name });
+    return {
+      count,
+      stop: async () => {
+        await this.kubectl('exec', name, '--', 'node', '-e', "process.kill(1, 'SIGTERM')");
+        await this.kubectl('wait', '--for=jsonpath={.status.phase}=Succeeded', `pod/${name}`, '--timeout=60s');
+        const result = JSON.parse(await last()) as LoadResult;
+        await this.kubectl('delete', 'pod', name);
+        return result;
+      },
+    };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.kubectl('delete', 'namespace', this.name, '--timeout=120s');
+    await this.kubectl('delete', 'namespace', this.name, '--ignore-not-found', '--timeout=120s');
     const volumes = (await this.kubectl('get', 'persistentvolumes', '-o', 'name')).split('\n');
     const own = volumes.filter((name) => name.startsWith(`persistentvolume/${this.name}-`));
     if (own.length > 0) await this.kubectl('delete', ...own);
   }
+}
+
+/** Of each test of a file that fails: what there is then. */
+export function showOnFailure(namespace: () => Namespace): void {
+  beforeEach(({ onTestFailed }) => {
+    onTestFailed(async () => console.error(await namespace().state()));
+  });
 }

@@ -176,9 +176,10 @@ class Client {
 if (process.argv[1] === self) {
   const [, , url = '', asking = ''] = process.argv;
   const client = new Client(url, JSON.parse(asking) as Asking);
-  // The count tells the parent that it runs; the end of stdin, also the parent's death, stops it.
+  // The count tells the parent that it runs; the end of stdin, also the parent's death, stops it. So does SIGTERM.
   const timer = setInterval(() => process.stdout.write(`${client.count}\n`), 50);
   process.stdin.resume().on('end', () => client.stop());
+  process.on('SIGTERM', () => client.stop());
   const result = await client.run();
   clearInterval(timer);
   process.stdout.write(`${JSON.stringify(result)}\n`);
