@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { expect, inject, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { imageVersion, Namespace } from '../support/e2e.ts';
+import { podWithService, queuesIn, sinkPod, sunk } from '../support/e2e-pipeline.ts';
 import { type ShopOrder, shopFolder } from '../support/shop.ts';
 import { checkAllOrders, type ShopRun, type Sunk, shopTypes } from '../support/shop-all.ts';
 import { until } from '../support/wait.ts';
@@ -15,34 +16,9 @@ interface Pipeline {
 const fraudModel = join(shopFolder, 'models/fraud/1/model.onnx');
 const credentials = { username: 'shop', password: 'not-a-secret' };
 
-/** A pod and the Service that leads to it. */
-function service(name: string, image: string, port: number, container: object = {}): object[] {
-  return [
-    {
-      apiVersion: 'v1',
-      kind: 'Pod',
-      metadata: { name, labels: { app: name } },
-      spec: {
-        terminationGracePeriodSeconds: 0,
-        enableServiceLinks: false,
-        containers: [{ name, image, readinessProbe: { tcpSocket: { port }, periodSeconds: 1 }, ...container }],
-      },
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'Service',
-      metadata: { name },
-      spec: {
-        selector: { app: name },
-        ports: [{ name: 'main', port: name === 'rabbitmq' ? port : 80, targetPort: port }],
-      },
-    },
-  ];
-}
-
 /** What a cluster of a user's has beside Levada: a broker with its Secret, a service, and something that takes what comes out. */
 const others = (namespace: string) => [
-  ...service('rabbitmq', `levada/rabbitmq:${imageVersion}`, 5672, {
+  ...podWithService('rabbitmq', `levada/rabbitmq:${imageVersion}`, 5672, {
     env: [
       { name: 'RABBITMQ_DEFAULT_USER', value: credentials.username },
       { name: 'RABBITMQ_DEFAULT_PASS', value: credentials.password },
@@ -54,10 +30,8 @@ const others = (namespace: string) => [
     metadata: { name: 'rabbitmq' },
     stringData: { host: `rabbitmq.${namespace}.svc`, ...credentials },
   },
-  ...service('inventory', 'shop/inventory:1', 8080),
-  ...service('sink', `levada/client:${imageVersion}`, 8080, {
-    command: ['node', 'test/support/sink.ts', '/tmp/sink.jsonl', '8080'],
-  }),
+  ...podWithService('inventory', 'shop/inventory:1', 8080),
+  ...sinkPod(),
 ];
 
 /** shop.yaml as it is, but for where its broker is, and a step that hands on what comes out. */
@@ -113,24 +87,15 @@ class ClusterShop implements ShopRun {
 
   /** Name and number of messages of each queue that holds any. */
   async #queues(): Promise<string[][]> {
-    // Debian's rabbitmqctl would be another user, with another cookie.
-    const list = ['/usr/lib/rabbitmq/bin/rabbitmqctl', '--silent', 'list_queues', 'name', 'messages'];
-    const lines = await this.#namespace.kubectl('exec', 'rabbitmq', '--', ...list);
-    const queues = lines
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => line.split('\t'));
-    if (!queues.some(([name]) => name?.endsWith('.record'))) throw new Error(`not the queues of a pipeline: ${lines}`);
+    const queues = await queuesIn(this.#namespace, 'rabbitmq');
+    if (!queues.some(([name]) => name?.endsWith('.record'))) {
+      throw new Error(`not the queues of a pipeline: ${JSON.stringify(queues)}`);
+    }
     return queues.filter(([, messages]) => messages !== '0');
   }
 
   async #look(): Promise<void> {
-    const print = "process.stdout.write(fs.existsSync('/tmp/sink.jsonl') ? fs.readFileSync('/tmp/sink.jsonl') : '')";
-    const text = await this.#namespace.kubectl('exec', 'sink', '--', 'node', '-e', print);
-    this.#sunk = text
-      .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as Sunk);
+    this.#sunk = await sunk(this.#namespace);
   }
 }
 

@@ -1,6 +1,7 @@
 /**
  * Takes every event that is posted to it, in a process of its own: a line `{type, id, source, data}` of the file for each,
- * before it answers. Prints its port: a free one of this machine alone, or the one that it is told, for everybody.
+ * before it answers 204, or what its path begins with: `/422`. Prints its port: a free one of this machine alone, or the one
+ * that it is told, for everybody.
  *
  *     node sink.ts FILE [PORT]
  */
@@ -17,7 +18,7 @@ const server = createServer((req, res) => {
     const { 'ce-type': type, 'ce-id': id, 'ce-source': source } = req.headers;
     const data: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
     writeSync(file, `${JSON.stringify({ type, id, source, data })}\n`);
-    res.writeHead(204).end();
+    res.writeHead(Number(/^\/(\d{3})/.exec(req.url ?? '')?.[1] ?? 204)).end();
   });
 });
 server.listen(Number(port), port === '0' ? '127.0.0.1' : '0.0.0.0', () =>
