@@ -33,7 +33,7 @@ export type WatchEvent<T extends StoredObject> =
 
 export interface WatchOptions {
   readonly query: Call['query'];
-  /** Without a byte for so long, the connection is taken for dead, milliseconds. */
+  /** Without a byte for so long, it ends, milliseconds. */
   readonly silenceMs: number;
   readonly signal: AbortSignal;
 }
@@ -124,9 +124,10 @@ export class KubeClient {
   }
 
   /**
-   * What changes, line by line, until the API server ends it.
+   * What changes, line by line, until the API server ends it, or nothing was heard for too long: of a kind that has had no change since
+   * the API server began, there are no bookmarks either, and only asking anew tells whether somebody is there.
    *
-   * @throws LevadaError Cluster…; ClusterUnavailable when nothing was heard for too long
+   * @throws LevadaError Cluster…
    */
   async *watch<T extends StoredObject>(
     type: ResourceType,
@@ -134,11 +135,16 @@ export class KubeClient {
     { query, silenceMs, signal }: WatchOptions,
   ): AsyncGenerator<WatchEvent<T>> {
     const quiet = new AbortController();
-    const timer = setTimeout(() => quiet.abort(), silenceMs);
+    const openMs = Math.min(silenceMs, defaultTimeoutMs);
+    let isOpen = false;
+    let timer = setTimeout(() => quiet.abort(), openMs);
     const either = AbortSignal.any([signal, quiet.signal]);
     const call: Call = { method: 'GET', path: pathOf(type, place), query: { ...query, watch: true }, signal: either };
     try {
       const { body } = await this.#send(call);
+      isOpen = true;
+      clearTimeout(timer);
+      timer = setTimeout(() => quiet.abort(), silenceMs);
       body.on('error', () => {}); // comes from the loop, or nobody waits for it any more
       let rest = '';
       for await (const chunk of body.setEncoding('utf8') as AsyncIterable<string>) {
@@ -148,8 +154,8 @@ export class KubeClient {
         for (const line of lines) if (line !== '') yield JSON.parse(line) as WatchEvent<T>;
       }
     } catch (error) {
-      if (signal.aborted) return;
-      if (quiet.signal.aborted) throw silence(new Error(`nothing was heard for ${silenceMs} ms`));
+      if (signal.aborted || (quiet.signal.aborted && isOpen)) return;
+      if (quiet.signal.aborted) throw silence(new Error(`no answer within ${openMs} ms`));
       throw errorCodeOf(error) === undefined ? silence(error) : error;
     } finally {
       clearTimeout(timer);

@@ -12,7 +12,7 @@ export interface ReflectorOptions {
   /** Objects of a page of a list. Default 500, as client-go. */
   readonly pageSize?: number;
   /**
-   * Without a byte for so long, a watch is taken for dead, milliseconds. Bookmarks come about once a minute, so the
+   * Without a byte for so long, a watch is begun anew, milliseconds. Bookmarks come about once a minute, so the
    * default of 150 s lets two of them pass.
    */
   readonly silenceMs?: number;

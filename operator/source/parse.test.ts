@@ -317,7 +317,7 @@ describe('an EventPipeline in YAML', () => {
       'http:\nurl: http://h',
       [
         '5:5 spec.steps[0].http: found nothing (null); allowed: a map (InvalidType)',
-        '6:5 spec.steps[0].url: unknown field `url`; allowed: name, consumes, when, http, model, transform, fanout, publish, container, emits, retry, idempotency, concurrency, group (UnknownField)',
+        '6:5 spec.steps[0].url: unknown field `url`; allowed: name, consumes, when, http, model, transform, fanout, publish, container, emits, retry, idempotency, concurrency, group, resources, serviceAccountName, podTemplate (UnknownField)',
       ],
     ],
     [

@@ -78,7 +78,7 @@ export class StandInKubelet {
       for (const pod of this.#pods.values()) {
         this.#do(this.#running.has(pod.metadata.uid ?? '') ? this.#probe(pod) : this.#start(pod));
       }
-    }, 100);
+    }, 200);
   }
 
   async start(): Promise<void> {

@@ -25,15 +25,17 @@ export class Looks {
 
   /**
    * The third failure came after the look before the one that saw it. From that one on the intervals are counted, so it was no
-   * more of them, and mostly less.
+   * more of them, and mostly less. A rollout that has gone back before a third failure was seen took none.
    *
-   * @throws Error: it has not gone back, or no look had seen three failures
+   * @throws Error: it has not gone back
    */
   intervalsToRollBack(): { intervals: number; ms: number } {
     const third = this.#looks.findIndex(({ failures }) => failures >= 3);
-    const [seen, back] = [this.#looks[third], this.#looks[this.#back ?? -1]];
+    const back = this.#looks[this.#back ?? -1];
+    if (!back) throw new Error(`it has not gone back: ${JSON.stringify(this.#looks)}`);
+    if (third < 0) return { intervals: 0, ms: 0 };
     const before = this.#looks[third - 1];
-    if (!seen || !back || !before) throw new Error(`not seen: ${JSON.stringify(this.#looks)}, back at ${this.#back}`);
+    if (!before) throw new Error(`nothing was seen before the third failure: ${JSON.stringify(this.#looks)}`);
     return { intervals: (this.#back ?? 0) - (third - 1), ms: back.until - before.until };
   }
 }

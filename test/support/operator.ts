@@ -23,7 +23,7 @@ export class RunningOperator implements AsyncDisposable {
       backoff: { firstMs: 20, maxMs: 200 },
       pauses: { openMs: 100, endMs: 500 },
       retry: { firstMs: 50, maxMs: 500 },
-      lookMs: 500,
+      lookMs: 1_000,
       log: (text, about = {}) => void this.log.push(`${text} ${JSON.stringify(about)}`),
       ...options,
     });

@@ -1,5 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises';
 
+/** Between two looks, milliseconds: a look costs the machine that is waited for something. */
+const [firstPauseMs, longestPauseMs] = [10, 150];
+
 /** The value that `check` gives once it gives one; an error that says what was waited for, and what was seen, if it never does. */
 export async function until<T>(
   what: string,
@@ -8,6 +11,7 @@ export async function until<T>(
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   let error: unknown;
+  let pauseMs = firstPauseMs;
   for (;;) {
     try {
       const value = await check();
@@ -19,6 +23,7 @@ export async function until<T>(
     if (performance.now() > deadline) {
       throw new Error(`not within ${timeoutMs} ms: ${what}\n${seen()}`, { cause: error });
     }
-    await pause(20);
+    await pause(pauseMs);
+    pauseMs = Math.min(longestPauseMs, pauseMs * 1.25);
   }
 }
