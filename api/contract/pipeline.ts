@@ -1,3 +1,5 @@
+import { isModelEventKey } from './model-events.ts';
+
 /**
  * What the operator hands to the runtime for the parts of one pipeline, and the topology that their messages travel on.
  * Durations are milliseconds. Expressions and templates are text, as the user wrote them (api/language compiles them).
@@ -123,6 +125,7 @@ export interface QueueSpec {
 export interface Binding {
   /** `namespace/name` of the pipeline that emits. */
   readonly pipeline: string;
+  /** Of events, or what `modelEventKey` says of those of a model. */
   readonly type: string;
 }
 
@@ -131,7 +134,7 @@ export const endingTopology = (topology: Topology): Topology => ({
   ...topology,
   queues: topology.queues.map(({ name, bindings }) => ({
     name,
-    bindings: bindings.filter(({ pipeline }) => pipeline === topology.pipeline),
+    bindings: bindings.filter(({ pipeline, type }) => pipeline === topology.pipeline && !isModelEventKey(type)),
   })),
 });
 

@@ -1,5 +1,7 @@
 import * as z from 'zod';
-import { celRules, type Rule } from '../rules.ts';
+import { modelEvents } from '../contract/model-events.ts';
+import { problem } from '../errors.ts';
+import { celRules, member, type Rule, show } from '../rules.ts';
 import { text } from './common.ts';
 import {
   brokerName,
@@ -49,6 +51,33 @@ const queueSource = z
   .meta(celRules(queueSourceRules))
   .describe('Takes the messages of a queue that somebody else made, classic or quorum.');
 
+const eventSourceRules: readonly Rule[] = [
+  oneOf(['pipeline', 'model']),
+  {
+    cel: `!has(self.model) || self.type in [${modelEvents.map((type) => `'${type}'`).join(', ')}]`,
+    message: `type is ${modelEvents.join(' or ')} beside model`,
+    fieldPath: '.type',
+    check(value, path) {
+      const found = member(value, 'type');
+      const isOther = typeof found === 'string' && !(modelEvents as readonly string[]).includes(found);
+      if ((member(value, 'model') ?? null) === null || !isOther) return [];
+      const allowed = `${modelEvents.join(' or ')}, beside model`;
+      return [problem('InvalidValue', `${path}.type`, { found: show(found), allowed })];
+    },
+  },
+];
+
+const eventSource = z
+  .strictObject({
+    pipeline: resourceName.optional().describe('Name of an EventPipeline of the same namespace.'),
+    model: resourceName
+      .optional()
+      .describe('Name of a ModelDeployment of the same namespace, whose rollouts are told of.'),
+    type: eventType.describe(`Type that the pipeline emits; of a model ${modelEvents.join(' or ')}.`),
+  })
+  .meta(celRules(eventSourceRules))
+  .describe("Takes another pipeline's events, or those of a model. Exactly one of `pipeline` and `model`.");
+
 const sourceMembers = ['http', 'event', 'queue'] as const;
 const sourceRules: readonly Rule[] = [oneOf(sourceMembers), onlyBeside('id', 'queue')];
 
@@ -57,13 +86,7 @@ export const source = z
     name: partName.describe('Name of the source. With the name of the pipeline it names a Service.'),
     emits: eventType.describe('Type of the events that come out.'),
     http: httpSource.optional(),
-    event: z
-      .strictObject({
-        pipeline: resourceName.describe('Name of an EventPipeline of the same namespace.'),
-        type: eventType.describe('Type that it emits.'),
-      })
-      .optional()
-      .describe("Takes another pipeline's events."),
+    event: eventSource.optional(),
     queue: queueSource.optional(),
     id: expression
       .optional()
@@ -79,6 +102,7 @@ export const source = z
 export const sourcePathRules: ReadonlyArray<{ path: readonly string[]; rules: readonly Rule[] }> = [
   { path: ['spec', 'sources', '*'], rules: sourceRules },
   { path: ['spec', 'sources', '*', 'http'], rules: httpSourceRules },
+  { path: ['spec', 'sources', '*', 'event'], rules: eventSourceRules },
   { path: ['spec', 'sources', '*', 'queue'], rules: queueSourceRules },
   ...exposePathRules('spec', 'sources', '*', 'http'),
 ];

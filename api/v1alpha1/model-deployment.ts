@@ -4,6 +4,7 @@ import { apiVersion, dnsSubdomain } from '../contract/names.ts';
 import { parseDuration } from '../duration.ts';
 import { problem } from '../errors.ts';
 import { atomicList, celRules, listMap, member, members, type Rule, show } from '../rules.ts';
+import { announcements } from './announcements.ts';
 import { conditions, objectMeta, text } from './common.ts';
 import { expose, exposePathRules } from './expose.ts';
 import { podTemplate, podTemplateRule, resources, serviceAccountName } from './pod-template.ts';
@@ -247,6 +248,7 @@ const status = z
     stableVersion: versionName.optional().describe('The version that takes the traffic now.'),
     rollout: rolloutStatus.optional(),
     lastRollback: lastRollback.optional(),
+    announcements: announcements.optional(),
     versions: z.array(versionStatus).max(32).meta(listMap('name')).describe('State of each declared version.'),
   })
   .describe('What is so. Written by the operator.');

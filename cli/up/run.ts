@@ -5,6 +5,7 @@ import type { NameTable } from '../../api/contract/pipeline-worker.ts';
 import { LevadaError, messageOf } from '../../api/errors.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
 import { type RabbitSettings, shownBroker } from '../../brokers/rabbitmq/settings.ts';
+import { Announcing } from '../../operator/drivers/announcing.ts';
 import type { Driver } from '../../operator/drivers/driver.ts';
 import { driverByKind } from '../../operator/drivers/kinds.ts';
 import { LocalDriver } from '../../operator/drivers/local/driver.ts';
@@ -166,7 +167,11 @@ export class UpRun {
         this.#reporter.line(`${part} | ${text}${error === undefined ? '' : `: ${messageOf(error)}`}`),
       note: (text) => this.#reporter.line(text),
     });
-    this.#driver = driverByKind({ EventPipeline: this.#pipelines, ModelDeployment: this.#models });
+    const models = new Announcing(this.#models, {
+      publish: async (to, message, key) => this.#pipelines.transportOf(to).publish(to, [message], key),
+      log: (text) => this.#reporter.line(text),
+    });
+    this.#driver = driverByKind({ EventPipeline: this.#pipelines, ModelDeployment: models });
     this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now), {
       firstMs: 250,
       maxMs: 30_000,

@@ -16,6 +16,8 @@ interface NeighbourPipeline {
   readonly steps: ReadonlyArray<{ readonly name: string; readonly model?: string }>;
   /** As {@link brokerKey} says. */
   readonly broker: string | undefined;
+  /** What it is to be told of models. */
+  readonly listens: ReadonlyArray<{ readonly model: string; readonly type: string }>;
 }
 
 /** No other resource is there. */
@@ -38,7 +40,16 @@ const neighbourOf = ({ spec }: EventPipeline): NeighbourPipeline => ({
   emits: emittedTypes(spec),
   steps: spec.steps.map(({ name, model }) => ({ name, ...(model && { model: model.ref }) })),
   broker: brokerKey(spec),
+  listens: spec.sources.flatMap(({ event }) =>
+    event?.model === undefined ? [] : [{ model: event.model, type: event.type }],
+  ),
 });
+
+/** Names of the pipelines that are to be told of a model's events of a type. */
+export const listenersOf = ({ pipelines }: Neighbours, model: string, type: string): string[] =>
+  Object.entries(pipelines).flatMap(([name, { listens }]) =>
+    listens.some((one) => one.model === model && one.type === type) ? [name] : [],
+  );
 
 /** Name of the Secret of a pipeline's broker; `undefined`: the default broker. Pipelines of one key share a broker. */
 export const brokerKey = ({ broker }: EventPipeline['spec']): string | undefined => broker?.rabbitmq?.secretRef?.name;

@@ -1,3 +1,4 @@
+import type { Announcement } from '../../api/contract/model-events.ts';
 import type { ModelServerConfig } from '../../api/contract/model-server.ts';
 import type { Mounted } from '../../api/contract/model-uri.ts';
 import type { BrokerState, Failure, PipelineParts, QueueState, SourceState } from '../../api/contract/pipeline.ts';
@@ -54,6 +55,8 @@ export interface UnitPlan {
   /** Absent: there is nothing to share out, and there never was. */
   readonly routing?: RoutingPlan;
   readonly pipeline?: PipelinePlan;
+  /** Of a model: what pipelines are to be told now. */
+  readonly announce?: readonly Announcement[];
   /** The resource is being deleted, and nothing of it is left to do: it may go. */
   readonly release?: Release;
 }
@@ -116,6 +119,15 @@ export interface Observed {
   /** Once a routing table was made. */
   readonly routing?: ObservedRouting;
   readonly pipeline?: ObservedPipeline;
+  /** Of a model: what pipelines have been told, and have safely got. */
+  readonly announced?: readonly Announced[];
+}
+
+export interface Announced {
+  /** As `outcomeId` says. */
+  readonly id: string;
+  /** Name of the pipeline. */
+  readonly pipeline: string;
 }
 
 export interface ObservedRouting {

@@ -21,9 +21,10 @@ export interface Transport {
    * messages or none of them; a broker that cannot take back a part says so by rejecting, and the caller publishes all
    * again under the same ids. A type that nothing is bound to goes nowhere: that is no error.
    *
-   * @throws LevadaError BrokerFull, BrokerUnavailable, MessageTooLarge
+   * @param key what they are routed by instead of their types; then something has to be bound to it
+   * @throws LevadaError BrokerFull, BrokerUnavailable (also where nothing is bound to `key`), MessageTooLarge
    */
-  publish(pipeline: string, messages: readonly Message[]): Promise<void>;
+  publish(pipeline: string, messages: readonly Message[], key?: string): Promise<void>;
 
   /**
    * Delivers messages of a queue, the oldest first, at most `limit` unsettled at once. Several consumers of one queue

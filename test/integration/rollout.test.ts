@@ -1,4 +1,6 @@
 /** Rollouts of a local run, under load: what people and other gates than that of errors decide. Bad models are in rollout-load.test.ts. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import { rolloutCommand } from '../../api/contract/names.ts';
 import { startLoad } from '../support/load.ts';
@@ -29,6 +31,26 @@ const comesTo = (ws: Workspace, ...phases: string[]) =>
     { timeoutMs: 120_000 },
   );
 
+/** The handler of a step: takes every event, and says nothing. */
+async function listen() {
+  const events: object[] = [];
+  const server = createServer(async (req, res) => {
+    const chunks = await req.toArray();
+    const { 'ce-id': id, 'ce-type': type, 'ce-subject': subject } = req.headers;
+    events.push({ id, type, subject, data: JSON.parse(Buffer.concat(chunks).toString()) });
+    res.writeHead(204).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return {
+    events,
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+    [Symbol.asyncDispose]: async () => {
+      server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    },
+  };
+}
+
 test('a version whose answers differ goes back', async () => {
   await using ws = await Workspace.create();
   for (const model of ['fails-when-negative', 'nan-output']) await ws.copy(fixture(model), `models/${model}`);
@@ -49,11 +71,26 @@ test('a version whose answers differ goes back', async () => {
   expect(result).toMatchObject({ failed: 0, wrong: result.versions['log'] });
 });
 
-test('people decide: paused, gone on with, approved, taken back', async () => {
+test('people decide: paused, gone on with, approved, taken back; a pipeline is told how it ends, each time once', async () => {
   await using ws = await Workspace.create();
+  await using heard = await listen();
   const steps = [{ weight: 50, hold: '0s', approval: true }];
   await ws.write('res/iris.yaml', iris({ serve: 'v1', rollout: { ...rollout, steps } }));
-  await (await ws.up()).says('takes the traffic. http');
+  await ws.write('res/releases.yaml', {
+    apiVersion: 'levada.dev/v1alpha1',
+    kind: 'EventPipeline',
+    metadata: { name: 'releases' },
+    spec: {
+      sources: [
+        { name: 'up', emits: 'model.promoted', event: { model: 'iris', type: 'model.promoted' } },
+        { name: 'back', emits: 'model.rolledback', event: { model: 'iris', type: 'model.rolledback' } },
+      ],
+      steps: [{ name: 'tell', consumes: ['model.promoted', 'model.rolledback'], http: { url: heard.url } }],
+    },
+  });
+  const up = await ws.up();
+  await up.says('takes the traffic. http');
+  await up.says('releases: Running');
   const callers = await startLoad((await ws.get()).services['iris'] ?? '', 16);
   await ws.write('res/iris.yaml', iris({ serve: 'v2', rollout: { ...rollout, steps } }));
   const waiting = await comesTo(ws, 'AwaitingApproval');
@@ -74,8 +111,24 @@ test('people decide: paused, gone on with, approved, taken back', async () => {
   await say('resume', aborted.status?.rollout?.id);
   const again = await comesTo(ws, 'AwaitingApproval');
   await say('resume', again.status?.rollout?.id);
+  const taken = await comesTo(ws, 'Holding');
   await comesTo(ws, 'Stable');
-  expect((await ws.get()).status?.stableVersion).toBe('v2');
+  const promoted = await until('it is told, and noted no more', async () => {
+    const { status } = await ws.get();
+    return heard.events.length >= 2 && status?.announcements === undefined && status;
+  });
+  expect(promoted.stableVersion).toBe('v2');
+  const about = { model: 'iris', namespace: 'default', version: 'v2', from: 'v1' };
+  const told = (type: string, rollout: string | undefined, why: object = {}) => ({
+    id: `${rollout}/${type}`,
+    type,
+    subject: 'v2',
+    data: { ...about, rollout, ...why },
+  });
+  expect(heard.events).toEqual([
+    told('model.rolledback', waiting.status?.rollout?.id, { gate: 'abort' }),
+    told('model.promoted', taken.status?.rollout?.id),
+  ]);
   expect(await callers.stop()).toMatchObject({ wrong: 0, failed: 0, samples: [] });
 });
 

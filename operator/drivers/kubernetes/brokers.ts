@@ -1,6 +1,10 @@
 import { type InHand, RabbitBroker } from '../../../brokers/rabbitmq/broker.ts';
 import { Link } from '../../../brokers/rabbitmq/link.ts';
+import { exchangeName } from '../../../brokers/rabbitmq/names.ts';
 import { type RabbitSettings, shownBroker } from '../../../brokers/rabbitmq/settings.ts';
+import type { Message } from '../../../runtime/events/message.ts';
+import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
+import { Publisher } from '../../../runtime/transports/rabbitmq/publisher.ts';
 
 export interface BrokersOptions {
   readonly inHand: (pipeline: string, queue: string, name: string) => InHand;
@@ -17,6 +21,8 @@ export class BrokerSession {
   readonly pipelines = new Set<string>();
   readonly #consuming: Link;
   readonly #publishing: Link;
+  /** Once something was published. */
+  #publisher: Publisher | undefined;
 
   constructor(settings: RabbitSettings, { inHand, changed, log }: BrokersOptions) {
     this.place = shownBroker(settings);
@@ -36,7 +42,19 @@ export class BrokerSession {
     return this.#consuming.failure !== undefined;
   }
 
+  /**
+   * Puts a message into the queues of a pipeline that are bound to `key`. Resolves when the broker has it.
+   *
+   * @throws LevadaError PublishUnroutable: none is; and as {@link Publisher.publish}
+   */
+  async publish(pipeline: string, message: Message, key: string): Promise<void> {
+    this.#publisher ??= new Publisher(this.#publishing);
+    const exchange = exchangeName(pipeline);
+    await this.#publisher.publish({ ...encode(message), exchange, routingKey: key, mandatory: true });
+  }
+
   async close(): Promise<void> {
+    await this.#publisher?.close();
     await Promise.all([this.#consuming.close(), this.#publishing.close()]);
   }
 }

@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { BrokerState, Topology } from '../../../api/contract/pipeline.ts';
 import type { Placement } from '../../../api/contract/placement.ts';
-import { errorCodeOf, errors, type LevadaError } from '../../../api/errors.ts';
+import { errorCodeOf, errors, LevadaError } from '../../../api/errors.ts';
 import type { InHand, QueueDepth } from '../../../brokers/rabbitmq/broker.ts';
+import type { Message } from '../../../runtime/events/message.ts';
 import type { BrokerSecrets, FoundSecret } from './broker-secret.ts';
 import type { BrokerSession, Brokers } from './brokers.ts';
 import type { Figures } from './observe-pipeline.ts';
@@ -173,6 +174,18 @@ export class PipelineBroker {
       failed = true;
     }
     return { changed: !isDeepStrictEqual(before, this.#shown), failed };
+  }
+
+  /**
+   * Puts a message into the queues that are bound to `key`. Resolves when the broker has it.
+   *
+   * @throws LevadaError BrokerUnavailable: nobody knows yet where it is; and as {@link BrokerSession.publish}
+   */
+  async publish(message: Message, key: string): Promise<void> {
+    const { pipeline } = this.#options;
+    const session = this.#session;
+    if (session) return await session.publish(pipeline, message, key);
+    throw this.#failure ?? new LevadaError('BrokerUnavailable', { detail: `that of ${pipeline} is not known yet` });
   }
 
   /** It carries this pipeline no more. Never rejects. */

@@ -209,6 +209,11 @@ export class PipelineDriver implements Driver {
     });
   }
 
+  /** What carries the messages of a pipeline; `undefined`: nobody has looked yet. */
+  brokerOf(pipeline: string): PipelineBroker | undefined {
+    return this.#kept.get(keyOf(pipeline))?.broker;
+  }
+
   /** Ends connections and questions; what runs on the cluster goes on. */
   async close(): Promise<void> {
     clearInterval(this.#timer);

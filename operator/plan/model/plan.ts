@@ -1,6 +1,7 @@
 import type { ModelDeployment, ModelDeploymentStatus } from '../../../api/v1alpha1/model-deployment.ts';
 import { alone, type Neighbours } from '../neighbours.ts';
 import type { Observed, PlanResult } from '../units.ts';
+import { planAnnouncements } from './announcements.ts';
 import { summarize } from './status.ts';
 import { planTraffic } from './traffic.ts';
 import { planVersions } from './versions.ts';
@@ -10,7 +11,7 @@ import { planVersions } from './versions.ts';
  * answer; applying it and planning again changes nothing.
  *
  * @param now RFC 3339, in UTC; goes to times in the status
- * @param neighbours what gates may refer to
+ * @param neighbours what gates may refer to, and who is to be told of rollouts
  */
 export function planModel(
   resource: ModelDeployment,
@@ -20,14 +21,22 @@ export function planModel(
 ): PlanResult<ModelDeploymentStatus> {
   const traffic = planTraffic(resource, observed, now, neighbours);
   const versions = planVersions(resource, observed, traffic, now);
-  const status = summarize(resource, observed, traffic, versions, now);
   const { units, fronts, routing, rollout } = traffic;
+  const { kept, due } = planAnnouncements(resource, rollout?.outcomes ?? [], observed.announced ?? [], neighbours);
+  const summary = summarize(resource, observed, traffic, versions, now);
+  const status = {
+    ...summary,
+    ...(kept.length > 0 && { announcements: kept as ModelDeploymentStatus['announcements'] }),
+  };
+  // What is new is told as soon as it is written.
+  const lookAgainAt = kept.length > due.length ? now : rollout?.lookAgainAt;
   return {
     units,
     fronts,
     ...(routing && { routing }),
+    ...(due.length > 0 && { announce: due }),
     status,
     ...(rollout && rollout.events.length > 0 && { events: rollout.events }),
-    ...(rollout?.lookAgainAt !== undefined && { lookAgainAt: rollout.lookAgainAt }),
+    ...(lookAgainAt !== undefined && { lookAgainAt }),
   };
 }

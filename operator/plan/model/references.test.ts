@@ -7,7 +7,10 @@ const gate = (pipeline: string, step: string) => ({ deadLetters: { pipeline, ste
 const steps = [{ name: 'score', model: 'iris' }, { name: 'rank', model: 'other' }, { name: 'notify' }];
 const there: Neighbours = {
   models: ['iris'],
-  pipelines: { orders: { emits: [], steps, broker: undefined }, shop: { emits: [], steps: [], broker: undefined } },
+  pipelines: {
+    orders: { emits: [], steps, broker: undefined, listens: [] },
+    shop: { emits: [], steps: [], broker: undefined, listens: [] },
+  },
 };
 
 it.each([

@@ -251,6 +251,18 @@ const cases: Record<string, Case> = {
       'spec.steps[0].model.ref: there is no ModelDeployment "fraud" in this namespace; there are: none (ModelNotFound)',
     ],
   },
+  'events of a model': {
+    spec: fromOther({ model: 'fraud', type: 'model.promoted' }),
+    neighbours: shop,
+    gives: [],
+  },
+  'events of a model that is not there': {
+    spec: fromOther({ model: 'frod', type: 'model.promoted' }),
+    neighbours: shop,
+    gives: [
+      'spec.sources[1].event.model: there is no ModelDeployment "frod" in this namespace; there are: fraud, churn (ModelNotFound)',
+    ],
+  },
   'a pipeline that is not there': {
     spec: fromOther({ pipeline: 'stock', type: 'a' }),
     neighbours: shop,

@@ -88,25 +88,31 @@ const checkReferences: Check = ({ metadata, spec: { sources, steps } }, { models
   }),
   ...sources.flatMap(({ event }, index) => {
     if (!event) return [];
-    const others = Object.keys(pipelines).filter((name) => name !== metadata.name);
-    const other = others.includes(event.pipeline) ? pipelines[event.pipeline] : undefined;
     const at = (field: string) => formatPath(['spec', 'sources', index, 'event', field]);
-    if (!other) {
-      return [problem('PipelineNotFound', at('pipeline'), { found: show(event.pipeline), allowed: listed(others) })];
+    const { model, pipeline = '', type } = event;
+    if (model !== undefined) {
+      if (models.includes(model)) return [];
+      return [problem('ModelNotFound', at('model'), { found: show(model), allowed: listed(models) })];
     }
-    if (other.emits.includes(event.type)) return [];
-    return [problem('EventNotEmitted', at('type'), { found: show(event.type), allowed: listed(other.emits) })];
+    const others = Object.keys(pipelines).filter((name) => name !== metadata.name);
+    const other = others.includes(pipeline) ? pipelines[pipeline] : undefined;
+    if (!other) {
+      return [problem('PipelineNotFound', at('pipeline'), { found: show(pipeline), allowed: listed(others) })];
+    }
+    if (other.emits.includes(type)) return [];
+    return [problem('EventNotEmitted', at('type'), { found: show(type), allowed: listed(other.emits) })];
   }),
 ];
 
 /** An event source binds its queue to the other pipeline's exchange: both are in one broker. */
 const checkBrokers: Check = ({ metadata, spec }, { pipelines }) =>
   spec.sources.flatMap(({ event }, index) => {
-    if (!event || event.pipeline === metadata.name || !Object.hasOwn(pipelines, event.pipeline)) return [];
-    const [found, own] = [pipelines[event.pipeline]?.broker, brokerKey(spec)];
+    const other = event?.pipeline;
+    if (other === undefined || other === metadata.name || !Object.hasOwn(pipelines, other)) return [];
+    const [found, own] = [pipelines[other]?.broker, brokerKey(spec)];
     if (found === own) return [];
     const path = formatPath(['spec', 'sources', index, 'event', 'pipeline']);
-    const params = { pipeline: show(event.pipeline), found: brokerName(found), allowed: brokerName(own) };
+    const params = { pipeline: show(other), found: brokerName(found), allowed: brokerName(own) };
     return [problem('BrokersDiffer', path, params)];
   });
 

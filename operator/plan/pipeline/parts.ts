@@ -1,3 +1,4 @@
+import { modelEventKey } from '../../../api/contract/model-events.ts';
 import { modelService, namespacedName, partName } from '../../../api/contract/names.ts';
 import type {
   ConsumerConfig,
@@ -91,7 +92,13 @@ function queueSettings({ broker }: EventPipeline['spec']): QueueSettings | undef
 function sourceQueue({ metadata }: EventPipeline, { name, event, queue }: PipelineSource): QueueSpec[] {
   if (queue) return [{ name, bindings: [], adopts: queue.name }];
   if (!event) return [];
-  return [{ name, bindings: [{ pipeline: namespacedName({ ...metadata, name: event.pipeline }), type: event.type }] }];
+  const { pipeline, model, type } = event;
+  // What is told of a model goes into each pipeline that listens, whatever broker carries it.
+  const binding =
+    model === undefined
+      ? { pipeline: namespacedName({ ...metadata, name: pipeline ?? '' }), type }
+      : { pipeline: namespacedName(metadata), type: modelEventKey(type, model) };
+  return [{ name, bindings: [binding] }];
 }
 
 /** Names of queues that get messages: those that are neither bound nor take from another one are being emptied. */

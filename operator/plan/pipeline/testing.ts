@@ -13,6 +13,7 @@ export const on = (broker: string | undefined, ...types: string[]): Neighbours['
   emits: types,
   steps: [],
   broker,
+  listens: [],
 });
 
 /** The source `api`, which emits order.created; `part` goes on top. */

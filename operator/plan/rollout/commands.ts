@@ -1,4 +1,4 @@
-import { begin, type Look, nextTurn, readyOf, say } from './look.ts';
+import { begin, conclude, type Look, nextTurn, readyOf, say } from './look.ts';
 import type { HandledCommand, UnderWay } from './types.ts';
 
 /** What people may say of a rollout, as the annotation `levada.dev/rollout-command: <verb>/<status.rollout.id>`. */
@@ -73,6 +73,7 @@ function abort(rollout: UnderWay, look: Look): Outcome {
     time: look.time,
   };
   say(look, 'Warning', 'Aborted', message);
+  conclude(look, 'model.rolledback', rollout, { gate: 'abort' });
   return { rollout: { ...rollout, phase: 'Aborted', weight: 0, message }, message: 'taken back' };
 }
 

@@ -1,3 +1,4 @@
+import type { ModelEvent, Outcome } from '../../../api/contract/model-events.ts';
 import { durationMs, msOf, timeOf } from './time.ts';
 import type { LastRollback, Observed, RolloutEvent, RolloutSpec, UnderWay, Wanted } from './types.ts';
 
@@ -10,6 +11,7 @@ export interface Look {
   readonly time: string;
   readonly now: number;
   readonly events: RolloutEvent[];
+  readonly outcomes: Outcome[];
   lastRollback?: LastRollback;
 }
 
@@ -25,11 +27,21 @@ export const switchWhenReady: RolloutSpec = {
 };
 
 export function lookAt(wanted: Wanted, observed: Observed, time: string): Look {
-  return { wanted, spec: wanted.rollout ?? switchWhenReady, observed, time, now: msOf(time), events: [] };
+  return { wanted, spec: wanted.rollout ?? switchWhenReady, observed, time, now: msOf(time), events: [], outcomes: [] };
 }
 
 export function say(look: Look, type: RolloutEvent['type'], reason: RolloutEvent['reason'], message: string): void {
   look.events.push({ type, reason, message });
+}
+
+/** Notes that it is over, for pipelines. */
+export function conclude(
+  look: Look,
+  type: ModelEvent,
+  { id, candidate, stable }: UnderWay,
+  why: Pick<Outcome, 'gate' | 'observed' | 'limit' | 'n'> = {},
+): void {
+  look.outcomes.push({ type, rollout: id, version: candidate, from: stable, time: look.time, ...why });
 }
 
 export const readyOf = ({ observed }: Look, version: string): number => observed.versions[version]?.ready ?? 0;

@@ -15,6 +15,56 @@ const bad = { traffic: { requests: 3, answers: answers(3, 3) } };
 const worse = { traffic: { requests: 30, answers: answers(30, 30) } };
 const good = { traffic: { requests: 100, answers: answers(100) } };
 
+describe('outcomes', () => {
+  const outcomesOf = (story: World) => story.decisions.flatMap(({ outcomes }) => outcomes);
+
+  it('of a good version: promoted, once', () => {
+    const story = world().until('Holding');
+    const [at, rollout] = [timeOf(story.now), story.id];
+    story.until('Stable');
+    expect(outcomesOf(story)).toEqual([{ type: 'model.promoted', rollout, version: 'v2', from: 'v1', time: at }]);
+  });
+
+  it('of a bad version: taken back, once, and by which gate', () => {
+    const story = world();
+    story.look();
+    story.until('RolledBack', 30, 30);
+    const { gates } = story.status as { gates: ReadonlyArray<{ n: number }> };
+    const [at, rollout] = [timeOf(story.now), story.id];
+    for (let i = 0; i < 5; i++) story.look();
+    const gate = { gate: 'errorRate', observed: 1, limit: 0.01, n: gates[0]?.n };
+    expect(gate.n).toBeGreaterThan(0);
+    expect(outcomesOf(story)).toEqual([
+      { type: 'model.rolledback', rollout, version: 'v2', from: 'v1', time: at, ...gate },
+    ]);
+  });
+
+  it('of one that a person takes back, or that is not ready after its promotion', () => {
+    const story = world();
+    story.look();
+    const rollout = story.id;
+    story.say('abort');
+    story.look();
+    story.look();
+    const back = { type: 'model.rolledback', version: 'v2', from: 'v1' };
+    expect(outcomesOf(story)).toEqual([{ ...back, rollout, time: timeOf(story.now - 15_000), gate: 'abort' }]);
+    const other = world().until('Holding');
+    other.versions['v2'] = gone;
+    other.look();
+    expect(outcomesOf(other)).toMatchObject([
+      { type: 'model.promoted', rollout: other.id },
+      { ...back, rollout: other.id, gate: 'notReady' },
+    ]);
+  });
+
+  it('decided again, because the status was not written, it is the same one', () => {
+    const story = world().until('Promoting');
+    const lost = story.look({ after: 0, lost: true });
+    expect(story.look({ after: 0 }).outcomes).toEqual(lost.outcomes);
+    expect(lost.outcomes).toHaveLength(1);
+  });
+});
+
 describe('a good version', () => {
   it('goes up step by step, takes over in one move, and the old one stays for the promotion hold', () => {
     const story = world();

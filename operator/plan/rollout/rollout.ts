@@ -27,6 +27,7 @@ export function decideRollout(
     ...(look.lastRollback && { lastRollback: look.lastRollback }),
     ...(lookAgainAt !== undefined && { lookAgainAt }),
     events: look.events,
+    outcomes: look.outcomes,
   };
 }
 

@@ -1,5 +1,5 @@
 import { describeGate, judgeGates } from './gates.ts';
-import { begin, deadlineOf, holdEndOf, type Look, readyOf, say } from './look.ts';
+import { begin, conclude, deadlineOf, holdEndOf, type Look, readyOf, say } from './look.ts';
 import { durationMs, msOf, timeOf } from './time.ts';
 import type { GateStatus, RolloutStatus, Step, UnderWay } from './types.ts';
 
@@ -82,14 +82,16 @@ function fail(rollout: UnderWay, failure: Failure, look: Look): UnderWay {
 function rollBack(rollout: UnderWay, { gate, message: why, found }: Failure, look: Look): UnderWay {
   const { candidate, stable, digest } = rollout;
   const message = `Version ${candidate} was rolled back: ${why}. Version ${stable} serves.`;
+  const counted = found?.observed === undefined ? {} : { observed: found.observed, limit: found.limit };
   look.lastRollback = {
     version: candidate,
     ...(digest !== undefined && { digest }),
     gate,
-    ...(found?.observed !== undefined && { observed: found.observed, limit: found.limit }),
+    ...counted,
     time: look.time,
   };
   say(look, 'Warning', 'RolledBack', message);
+  conclude(look, 'model.rolledback', rollout, { gate, ...counted, ...(found && { n: found.n }) });
   return { ...rollout, phase: 'RolledBack', weight: 0, message };
 }
 
@@ -168,6 +170,7 @@ function promoting(rollout: UnderWay, look: Look): RolloutStatus {
     const holdUntil = timeOf(now + durationMs(spec.promotionHold));
     const message = `Version ${candidate} serves. Version ${stable} stays until ${holdUntil}.`;
     say(look, 'Normal', 'Promoted', message);
+    conclude(look, 'model.promoted', rollout);
     return holding({ ...rollout, phase: 'Holding', weight: 100, progressedAt: time, holdUntil, message }, look);
   }
   const isFull = observed.versions[candidate]?.fullCapacity === true;

@@ -1,3 +1,4 @@
+import type { Outcome } from '../../../api/contract/model-events.ts';
 import type { phases, verdicts } from '../../../api/v1alpha1/rollout.ts';
 import type { Counts } from './eprocess.ts';
 import type { Histogram } from './histogram.ts';
@@ -227,6 +228,8 @@ export interface Decision {
   readonly status: RolloutStatus;
   /** For `status.lastRollback`, where there is a new one. */
   readonly lastRollback?: LastRollback;
+  /** What pipelines are to be told of it. */
+  readonly outcomes: readonly Outcome[];
   /** When to decide again, if nothing changes before. */
   readonly lookAgainAt?: string;
   readonly events: readonly RolloutEvent[];

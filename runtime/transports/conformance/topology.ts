@@ -35,6 +35,19 @@ export function topologies(bench: Bench): void {
       expect(b.ids).toEqual(['2', '4']);
     });
 
+    it('routes by a key instead of the type, which something has to be bound to', async () => {
+      await apply(queue('a', 'order@iris'), queue('b', 'order'));
+      await bench.transport.publish(bench.pipeline, [message('1')], 'order@iris');
+      await publish(message('2'));
+      const unbound = bench.transport.publish(bench.pipeline, [message('3')], 'order@other');
+      await expect(unbound).rejects.toMatchObject({ code: 'BrokerUnavailable' });
+      const a = await consume('a');
+      const b = await consume('b');
+      expect((await a.has(1)).map(({ message }) => message.type)).toEqual(['order']);
+      await b.has(1);
+      expect([a.ids, b.ids]).toEqual([['1'], ['2']]);
+    });
+
     it('keeps a queue that is taken away until it holds nothing', async () => {
       await apply(queue('a', 'order'), queue('b', 'order'), queue('empty', 'other'));
       await publish(message('1'), message('2'));

@@ -105,9 +105,12 @@ export class MemoryTransport implements Transport {
     this.#exchange.apply(topology);
   }
 
-  async publish(pipeline: string, messages: readonly Message[]): Promise<void> {
+  async publish(pipeline: string, messages: readonly Message[], key?: string): Promise<void> {
     this.#assertOpen();
-    const routed = this.#route(pipeline, messages);
+    if (key !== undefined && this.#exchange.route(pipeline, key).size === 0) {
+      throw new LevadaError('BrokerUnavailable', { detail: `nothing of ${pipeline} is bound to ${key} yet` });
+    }
+    const routed = this.#route(pipeline, messages, key);
     this.#budget.checkPublish(routed.bytes);
     this.#enqueue(routed);
   }
@@ -243,7 +246,7 @@ export class MemoryTransport implements Transport {
   }
 
   /** @throws LevadaError MessageTooLarge */
-  #route(pipeline: string, messages: readonly Message[]): Routed {
+  #route(pipeline: string, messages: readonly Message[], key?: string): Routed {
     const copies: { queue: MemoryQueue; message: Message; bytes: number }[] = [];
     const byQueue = new Map<MemoryQueue, number>();
     let sum = 0;
@@ -251,7 +254,7 @@ export class MemoryTransport implements Transport {
       const found = message.data.byteLength;
       if (found > maxMessageBytes) throw new LevadaError('MessageTooLarge', { found, limit: maxMessageBytes });
       const bytes = bytesOf(message);
-      for (const queue of this.#exchange.route(pipeline, message.type)) {
+      for (const queue of this.#exchange.route(pipeline, key ?? message.type)) {
         copies.push({ queue, message, bytes });
         byQueue.set(queue, (byQueue.get(queue) ?? 0) + bytes);
         sum += bytes;

@@ -13,8 +13,8 @@ export class PlacedTransport implements Transport {
   /** It has been done, and {@link RabbitTransport.place} has said how. */
   async apply(): Promise<void> {}
 
-  publish(pipeline: string, messages: readonly Message[]): Promise<void> {
-    return this.#rabbit.publish(pipeline, messages);
+  publish(pipeline: string, messages: readonly Message[], key?: string): Promise<void> {
+    return this.#rabbit.publish(pipeline, messages, key);
   }
 
   consume(name: QueueName, limit: number, deliver: (delivery: Delivery) => void): Promise<Consumer> {

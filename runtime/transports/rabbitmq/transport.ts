@@ -98,7 +98,7 @@ export class RabbitTransport implements Transport {
     }
   }
 
-  async publish(pipeline: string, messages: readonly Message[]): Promise<void> {
+  async publish(pipeline: string, messages: readonly Message[], key?: string): Promise<void> {
     this.#assertOpen();
     assertSize(messages);
     const exchange = exchangeName(pipeline);
@@ -114,9 +114,9 @@ export class RabbitTransport implements Transport {
           this.#publisher.publish({
             ...encode(message),
             exchange,
-            routingKey: message.type,
+            routingKey: key ?? message.type,
             // A type that somebody wants must not be lost when the queue has gone.
-            mandatory: bound.includes(message.type),
+            mandatory: key !== undefined || bound.includes(message.type),
           }),
         ),
       );
