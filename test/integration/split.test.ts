@@ -14,6 +14,8 @@ const everything = process.env['LEVADA_PROVE'] !== undefined;
 const flips = everything ? 100 : 10;
 const barMs = 2_000;
 const replicas = 3;
+/** None is that of the change before, nor of the one before that: a pod that becomes ready late makes a table, too, and one edit may then be passed over. */
+const weights = [90, 50, 10, 70, 30];
 
 const split = (weight: number) =>
   iris({
@@ -77,7 +79,7 @@ test(`${flips} changes under load: no request fails, every pod heeds each; then 
   const took: number[] = [];
   for (let flip = 1; flip <= flips; flip++) {
     const began = performance.now();
-    await ws.write('res/iris.yaml', split(flip % 2 === 1 ? 90 : 10));
+    await ws.write('res/iris.yaml', split(weights[(flip - 1) % weights.length] ?? 0));
     generation = await applied(generation);
     took.push(performance.now() - began);
   }
