@@ -62,7 +62,7 @@ describe('whatever is written', () => {
         expect(JSON.stringify(data)).toBe(before);
         if (found !== undefined) expect(JSON.parse(JSON.stringify(found))).toStrictEqual(found);
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 

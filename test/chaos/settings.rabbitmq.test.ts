@@ -1,11 +1,11 @@
-/** Settings of queues change under load: ten times where it is proved, else four. */
+/** Settings of queues change under load: ten times where it is proved, else three. */
 import { expect, test } from 'vitest';
 import { freshVhost, onEachRabbit } from '../support/rabbitmq.ts';
 import { until } from '../support/wait.ts';
 import { deadLetters, judge, resource, settled, startClient, startPipeline, steps } from './pipeline.ts';
 
 const seed = Number(process.env['LEVADA_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
-const changes = process.env['LEVADA_PROVE'] ? 10 : 4;
+const changes = process.env['LEVADA_PROVE'] ? 10 : 3;
 const spec = (change: number) => ({
   broker: { rabbitmq: { queues: { maxLength: 100_000 + change, deliveryLimit: 20 + change } } },
 });
