@@ -1,19 +1,15 @@
 /** The operator against a real API server; only the kubelet is stood in for. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { errorCodeOf } from '../api/errors.ts';
 import type { Condition } from '../api/v1alpha1/common.ts';
-import { type ControlPlane, kubeconfigOf, startControlPlane } from '../hack/cluster.ts';
+import { type ControlPlane, startControlPlane } from '../hack/cluster.ts';
 import { clientOf, installKinds, onCluster } from '../test/support/cluster.ts';
-import { CountingProxy } from '../test/support/counting-proxy.ts';
 import { StandInKubelet } from '../test/support/kubelet.ts';
 import { allow, operatorRules, RunningOperator, without } from '../test/support/operator.ts';
-import { fixture, irisModel, root } from '../test/support/up.ts';
+import { OperatorProcess } from '../test/support/operator-process.ts';
+import { fixture, irisModel } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
 import { childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
 import type { KubeClient } from './engine/client.ts';
@@ -390,29 +386,6 @@ onCluster(() => {
   });
 
   describe('killed', () => {
-    /** As its Deployment would run it, on this machine. */
-    async function startProcess(proxy: CountingProxy, folder: string): Promise<ChildProcess> {
-      const kubeconfig = join(folder, 'kubeconfig');
-      await writeFile(kubeconfig, JSON.stringify(kubeconfigOf(plane, plane.admin, proxy.url)), { mode: 0o600 });
-      const args = ['--image', 'levada:test', '--lease', `${namespace}/levada`];
-      return spawn(process.execPath, [join(root, 'operator/main.ts'), ...args], {
-        env: { ...process.env, KUBECONFIG: kubeconfig },
-        stdio: ['ignore', 'ignore', 'inherit'],
-      });
-    }
-    async function end(child: ChildProcess, signal: NodeJS.Signals): Promise<void> {
-      if (child.exitCode !== null || child.signalCode !== null) return;
-      const ended = once(child, 'exit');
-      child.kill(signal);
-      await ended;
-    }
-    /** As if its time were over. */
-    async function freeLease(): Promise<void> {
-      const path = pathOf(leases, { namespace, name: 'levada' });
-      const body = { spec: { holderIdentity: '' } };
-      await admin.call({ method: 'PATCH', path, body, contentType: 'application/merge-patch+json' });
-    }
-
     const table = { interval: '1s', steps: [{ weight: 50 }], gates: [], promotionHold: '0s' };
     const ways: Array<[way: string, spec: object, beside: string[]]> = [
       ['switch', {}, []],
@@ -424,26 +397,10 @@ onCluster(() => {
         timeout: 900_000,
       },
       async (way, spec, beside) => {
-        await using proxy = await CountingProxy.start(plane);
-        const folder = await mkdtemp(join(tmpdir(), 'levada-operator-'));
         const children = [...beside, 'ConfigMap', 'Deployment', 'Service', 'Service'];
         /** Both versions, one after the other. @param killAt number of the write after which it dies; it is started again */
         const run = async (name: string, killAt: number): Promise<number> => {
-          proxy.reset();
-          await freeLease();
-          let child = await startProcess(proxy, folder);
-          const killed = Promise.withResolvers<void>();
-          proxy.written = (count) => {
-            if (count !== killAt) return;
-            const ended = once(child, 'exit');
-            child.kill('SIGKILL');
-            ended
-              .then(async () => {
-                await freeLease();
-                child = await startProcess(proxy, folder);
-              })
-              .then(killed.resolve, killed.reject);
-          };
+          await using operator = await OperatorProcess.start(plane, admin, killAt);
           try {
             await apply(name, [irisModel(1)], spec);
             await says(name, 'Ready', 'True Serving');
@@ -453,33 +410,25 @@ onCluster(() => {
             await until(`${name}: only the new version is left`, async () =>
               isDeepStrictEqual(await kinds(), children),
             );
-            if (killAt > 0) await killed.promise;
+            if (killAt > 0) await until(`${name}: it was killed`, () => operator.wasKilled());
             await says(name, 'Ready', 'True Serving');
             expect(await childrenOf(name)).toContain(`Deployment ${name}-v2`);
-            return proxy.writes;
+            return operator.proxy.writes;
           } finally {
-            proxy.written = () => {};
-            await end(child, 'SIGKILL');
+            await operator.end('SIGKILL');
             await remove(name);
           }
         };
-        try {
-          const writes = await run(`${way}-whole`, 0);
-          expect(writes).toBeGreaterThan(8);
-          // Each takes seconds: `npm run prove -- operator` has them all, any other run three, from a place drawn anew.
-          const every = process.env['LEVADA_PROVE'] ? 1 : Math.ceil(writes / 3);
-          const first = 1 + Math.floor(Math.random() * every);
-          for (let killAt = first; killAt < writes; killAt += every) await run(`${way}-${killAt}`, killAt);
-        } finally {
-          await rm(folder, { recursive: true, force: true });
-          await freeLease();
-        }
+        const writes = await run(`${way}-whole`, 0);
+        expect(writes).toBeGreaterThan(8);
+        // Each takes seconds: `npm run prove -- operator` has them all, any other run three, from a place drawn anew.
+        const every = process.env['LEVADA_PROVE'] ? 1 : Math.ceil(writes / 3);
+        const first = 1 + Math.floor(Math.random() * every);
+        for (let killAt = first; killAt < writes; killAt += every) await run(`${way}-${killAt}`, killAt);
       },
     );
 
     it('on SIGTERM it gives the lease back and ends', async () => {
-      await using proxy = await CountingProxy.start(plane);
-      const folder = await mkdtemp(join(tmpdir(), 'levada-operator-'));
       const holder = async () => {
         const { spec } = await admin.get<StoredObject & { spec?: { holderIdentity?: string } }>(leases, {
           namespace,
@@ -487,16 +436,10 @@ onCluster(() => {
         });
         return spec?.holderIdentity ?? '';
       };
-      const child = await startProcess(proxy, folder);
-      try {
-        await until('it leads', async () => (await holder()) !== '');
-        await end(child, 'SIGTERM');
-        expect(child.exitCode).toBe(0);
-        expect(await holder()).toBe('');
-      } finally {
-        await end(child, 'SIGKILL');
-        await rm(folder, { recursive: true, force: true });
-      }
+      await using operator = await OperatorProcess.start(plane, admin, 0);
+      await until('it leads', async () => (await holder()) !== '');
+      expect(await operator.end('SIGTERM')).toBe(0);
+      expect(await holder()).toBe('');
     });
   });
 });

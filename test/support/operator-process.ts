@@ -47,10 +47,20 @@ export class OperatorProcess implements AsyncDisposable {
     return true;
   }
 
+  /** It is not started again. @returns its exit code; `null`: the signal has ended it */
+  async end(signal: NodeJS.Signals): Promise<number | null> {
+    const child = this.#child;
+    this.proxy.written = () => {};
+    if (child.exitCode === null && child.signalCode === null) {
+      const ended = once(child, 'exit');
+      child.kill(signal);
+      await ended;
+    }
+    return child.exitCode;
+  }
+
   async #kill(): Promise<void> {
-    const ended = once(this.#child, 'exit');
-    this.#child.kill('SIGKILL');
-    await ended;
+    await this.end('SIGKILL');
     await this.#start();
   }
 
@@ -71,12 +81,7 @@ export class OperatorProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.proxy.written = () => {};
-    if (this.#child.exitCode === null && this.#child.signalCode === null) {
-      const ended = once(this.#child, 'exit');
-      this.#child.kill('SIGKILL');
-      await ended;
-    }
+    await this.end('SIGKILL');
     await this.#freeLease();
     await this.proxy[Symbol.asyncDispose]();
     await rm(this.#folder, { recursive: true, force: true });
