@@ -31,8 +31,6 @@ export interface OperatorOptions
 }
 
 const queueName = 'levada';
-/** Between two looks whether something hangs, milliseconds. */
-const watchEveryMs = 5_000;
 
 /**
  * Keeps a cluster as its resources say, one process at a time: others that are started beside it have their copies ready
@@ -47,8 +45,6 @@ export class Operator {
   readonly #queue: KeyedQueue;
   #leads = false;
   #resync: NodeJS.Timeout | undefined;
-  #watch: NodeJS.Timeout | undefined;
-  readonly #hung = new Set<string>();
 
   constructor(client: KubeClient, options: OperatorOptions) {
     const { image, namespaces, backoff, silenceMs, pauses, broker, lookMs, lease, identity, metrics, log } = options;
@@ -80,6 +76,7 @@ export class Operator {
       ...retry,
       workers,
       timeoutMs: options.reconcileMs ?? 300_000,
+      hangs: (key) => log('a look at it has not ended in time: /livez fails now', { key }),
       observer: metrics.queue(queueName, workers, () => this.#queue),
       failed: (key, error, nextMs) => log(messageOf(error), { key, nextMs }),
     });
@@ -127,12 +124,10 @@ export class Operator {
       );
     };
     again();
-    this.#watch = setInterval(() => this.#tellHung(), watchEveryMs).unref();
     const end = await this.#elector.hold();
     this.#leads = false;
     metrics.leads(name, false);
     clearTimeout(this.#resync);
-    clearInterval(this.#watch);
     if (end === 'released') return 'closed';
     log('does not lead any more: its lease could not be renewed', { identity, lease: name });
     // What is under way must not write beside whoever leads now.
@@ -144,19 +139,9 @@ export class Operator {
   async close(): Promise<void> {
     this.#leads = false;
     clearTimeout(this.#resync);
-    clearInterval(this.#watch);
     await this.#queue.close();
     await this.#elector.release();
     await this.#driver.close();
-  }
-
-  #tellHung(): void {
-    const hanging = new Set(this.#queue.hanging);
-    for (const key of hanging) {
-      if (!this.#hung.has(key)) this.#options.log('a look at it has not ended in time: /livez fails now', { key });
-      this.#hung.add(key);
-    }
-    for (const key of this.#hung) if (!hanging.has(key)) this.#hung.delete(key);
   }
 
   #addAll(): void {

@@ -16,6 +16,8 @@ export interface QueueOptions {
   readonly observer?: QueueObserver;
   /** What is worked on for longer, milliseconds, hangs: nobody takes its key from it, who would then be the second one at it. */
   readonly timeoutMs?: number;
+  /** Told of a key that hangs, once. */
+  readonly hangs?: (key: string) => void;
 }
 
 /** For metrics. */
@@ -44,6 +46,7 @@ export class KeyedQueue {
   /** When each key was added, monotonic milliseconds. */
   readonly #waiting: Readonly<Record<Urgency, Map<string, number>>> = { edit: new Map(), resync: new Map() };
   readonly #running = new Map<string, { again: Urgency | undefined; done: Promise<void>; since: number }>();
+  readonly #hanging = new Set<string>();
   readonly #failures = new Map<string, number>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #closed = false;
@@ -65,9 +68,7 @@ export class KeyedQueue {
 
   /** Keys whose work has not ended in time, and may never end. */
   get hanging(): readonly string[] {
-    const { timeoutMs = Number.POSITIVE_INFINITY } = this.#options;
-    const oldest = performance.now() - timeoutMs;
-    return [...this.#running].flatMap(([key, { since }]) => (since < oldest ? [key] : []));
+    return [...this.#hanging];
   }
 
   add(key: string, urgency: Urgency = 'edit'): void {
@@ -114,6 +115,7 @@ export class KeyedQueue {
   async #run(key: string, entry: { readonly again: Urgency | undefined; readonly since: number }): Promise<void> {
     let failure: unknown;
     let again: number | undefined;
+    const late = this.#watch(key);
     try {
       again = await this.#work(key);
       this.#failures.delete(key);
@@ -121,11 +123,22 @@ export class KeyedQueue {
       failure = error ?? new Error('nothing was said');
     }
     this.#options.observer?.ended(performance.now() - entry.since, failure);
+    clearTimeout(late);
+    this.#hanging.delete(key);
     this.#running.delete(key);
     if (failure !== undefined) this.#retry(key, failure);
     else if (again !== undefined) this.#addAfter(key, again);
     if (entry.again) this.add(key, entry.again);
     this.#next();
+  }
+
+  #watch(key: string): NodeJS.Timeout | undefined {
+    const { timeoutMs, hangs } = this.#options;
+    if (timeoutMs === undefined) return undefined;
+    return setTimeout(() => {
+      this.#hanging.add(key);
+      hangs?.(key);
+    }, timeoutMs).unref();
   }
 
   #retry(key: string, error: unknown): void {
