@@ -51,5 +51,11 @@ export const namespacedName = ({ namespace = 'default', name }: Named): string =
 export const resourceKey = ({ kind, metadata }: { readonly kind: string; readonly metadata: Named }): string =>
   `${kind}/${namespacedName(metadata)}`;
 
+/** The namespace and the name in a {@link resourceKey}. */
+export function placeOf(key: string): { namespace: string; name: string } {
+  const [namespace = '', name = ''] = key.split('/').slice(-2);
+  return { namespace, name };
+}
+
 /** The namespace in a {@link resourceKey}. */
-export const namespaceOf = (key: string): string => key.split('/')[1] ?? '';
+export const namespaceOf = (key: string): string => placeOf(key).namespace;

@@ -3,14 +3,12 @@ import { modelEvents } from '../contract/model-events.ts';
 import { atomicList } from '../rules.ts';
 import { text } from './common.ts';
 import { resourceName } from './event-pipeline-fields.ts';
-import { versionName } from './rollout.ts';
+import { share, time, versionName } from './rollout.ts';
 
 /** Kept at most; of more the oldest are given up. */
 export const maxAnnouncements = 16;
 /** Pipelines that are told of one. */
 export const maxListeners = 500;
-
-const share = z.number().min(0).max(1).optional();
 
 /** An entry goes when all of its pipelines have got it. */
 export const announcements = z
@@ -21,10 +19,10 @@ export const announcements = z
         rollout: text(128).describe('Id of the rollout. With the type it makes the id of the event.'),
         version: versionName.describe('The version that the rollout was about.'),
         from: versionName.describe('The version that had served until then.'),
-        time: z.iso.datetime().max(64).describe('When.'),
+        time: time.describe('When.'),
         gate: text(300).optional().describe('Why it went back: a gate, `progressDeadline`, `notReady`, or `abort`.'),
-        observed: share.describe('What the gate had counted.'),
-        limit: share.describe('What it was held against.'),
+        observed: share.optional().describe('What the gate had counted.'),
+        limit: share.optional().describe('What it was held against.'),
         n: z.int().min(0).optional().describe('Trials that the gate had counted.'),
         to: z
           .array(resourceName)

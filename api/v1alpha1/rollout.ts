@@ -337,9 +337,9 @@ export const phases = [
 
 export const verdicts = ['Pass', 'Fail', 'Inconclusive', 'NoTraffic'] as const;
 
-const time = z.iso.datetime().max(64);
+export const time = z.iso.datetime().max(64);
 const digest = z.string().max(80);
-const share = z.number().min(0).max(1);
+export const share = z.number().min(0).max(1);
 const count = z.int().min(0);
 
 const gateStatus = z

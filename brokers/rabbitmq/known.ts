@@ -42,7 +42,11 @@ export function together(before: PipelineRecord, wanted: PipelineRecord): Pipeli
 }
 
 /** Where consumers find it. */
-export function placementOf({ topology: { pipeline, queues }, record, leaving }: Known): Placement {
+export function placementOf({
+  topology: { pipeline, queues },
+  record,
+  leaving,
+}: Pick<Known, 'topology' | 'record' | 'leaving'>): Placement {
   const from = (queue: string): PlacedSource[] => [
     ...Object.entries(record).flatMap(([name, one]) =>
       one.queue === queue && !leaving.has(name) ? [{ name, adopted: false }] : [],
@@ -70,12 +74,5 @@ export function freshPlacement(topology: Topology): Placement {
     const declared = workQueue(pipeline, name, settings, false);
     return [declared.name, { queue: name, bindings, byPolicy: false }] as const;
   });
-  return placementOf({
-    topology,
-    record: Object.fromEntries(record),
-    made: new Set(),
-    lostAt: new Map(),
-    leaving: new Set(),
-    byPolicy: false,
-  });
+  return placementOf({ topology, record: Object.fromEntries(record), leaving: new Set() });
 }

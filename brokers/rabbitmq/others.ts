@@ -17,14 +17,7 @@ export async function lookAtOthers(
 ): Promise<{ placement: Placement; depths: Record<string, QueueDepth> }> {
   const record = await new Records(links).read(pipeline);
   const topology = { pipeline, queues: [] };
-  const placement = placementOf({
-    topology,
-    record,
-    made: new Set(),
-    lostAt: new Map(),
-    leaving: new Set(),
-    byPolicy: false,
-  });
+  const placement = placementOf({ topology, record, leaving: new Set() });
   const depths: Record<string, QueueDepth> = {};
   for (const [queue, { from, dead }] of Object.entries(placement.queues)) {
     let ready = 0;

@@ -1,5 +1,5 @@
 import { type Announcement, modelEventKey, outcomeId } from '../../api/contract/model-events.ts';
-import { namespacedName } from '../../api/contract/names.ts';
+import { namespacedName, placeOf } from '../../api/contract/names.ts';
 import { eventSource } from '../../api/contract/pipeline.ts';
 import { messageOf, type Problem } from '../../api/errors.ts';
 import type { Resource } from '../../api/v1alpha1/resource.ts';
@@ -108,11 +108,6 @@ export class Announcing implements Driver {
     this.#changed(owner);
   }
 }
-
-const placeOf = (owner: string): { namespace: string; name: string } => {
-  const [, namespace = '', name = ''] = owner.split('/');
-  return { namespace, name };
-};
 
 /** The same each time: whoever gets it twice sees that by its source and id. */
 function messageOfOutcome(owner: string, { to: _, ...outcome }: Announcement): Message {

@@ -243,9 +243,3 @@ export function noted(object: KubernetesObject): KubernetesObject {
     spec: { ...spec, template: { ...template, metadata: { ...template.metadata, annotations: ofPods } } },
   };
 }
-
-/** An owner's key ends with its namespace and name. */
-export function placeOf(owner: string): { namespace: string; name: string } {
-  const [namespace = '', name = ''] = owner.split('/').slice(-2);
-  return { namespace, name };
-}

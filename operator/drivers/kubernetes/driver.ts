@@ -1,11 +1,11 @@
-import { LevadaError, type Problem } from '../../../api/errors.ts';
+import type { Problem } from '../../../api/errors.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import type { StoredObject } from '../../engine/objects.ts';
 import type { Observed, UnitPlan } from '../../plan/units.ts';
-import { Announcing, type Publish } from '../announcing.ts';
+import { Announcing } from '../announcing.ts';
 import type { Driver } from '../driver.ts';
 import { driverByKind } from '../kinds.ts';
 import type { AskSteps } from '../routing/report.ts';
@@ -44,14 +44,9 @@ export class KubernetesDriver implements Driver {
       log,
     });
     const askSteps: AskSteps = (pipeline, step) => pipelines.trials(pipeline, step);
-    const publish: Publish = async (pipeline, message, key) => {
-      const broker = pipelines.brokerOf(pipeline);
-      if (!broker) throw new LevadaError('BrokerUnavailable', { detail: `that of ${pipeline} is not known yet` });
-      await broker.publish(message, key);
-    };
     this.#driver = driverByKind({
       ModelDeployment: new Announcing(new ModelDriver({ ...shared, owners: this.models, signer, log, askSteps }), {
-        publish,
+        publish: (pipeline, message, key) => pipelines.publish(pipeline, message, key),
         log,
       }),
       EventPipeline: pipelines,

@@ -1,5 +1,5 @@
 import type { ModelServerStatus } from '../../../api/contract/model-server.ts';
-import { modelService, namespacedName } from '../../../api/contract/names.ts';
+import { modelService, namespacedName, placeOf } from '../../../api/contract/names.ts';
 import type { RoutingStatus } from '../../../api/contract/routing-table.ts';
 import type { Problem } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
@@ -16,7 +16,7 @@ import type { Driver } from '../driver.ts';
 import { type AskSteps, routingStatus } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Answers, failureIn, type Pauses } from './asked.ts';
-import { type Children, noted, placeOf } from './children.ts';
+import { type Children, noted } from './children.ts';
 import type { Copy } from './copies.ts';
 import { observedOf, routingTableOf } from './observe.ts';
 import { OwnedPods } from './pods.ts';

@@ -185,7 +185,7 @@ export class PipelineBroker {
     const { pipeline } = this.#options;
     const session = this.#session;
     if (session) return await session.publish(pipeline, message, key);
-    throw this.#failure ?? new LevadaError('BrokerUnavailable', { detail: `that of ${pipeline} is not known yet` });
+    throw this.#failure ?? unknownBroker(pipeline);
   }
 
   /** It carries this pipeline no more. Never rejects. */
@@ -219,6 +219,10 @@ export class PipelineBroker {
     this.#shownAt = now;
   }
 }
+
+/** Nobody has looked yet how the broker of a pipeline is reached. */
+export const unknownBroker = (pipeline: string): LevadaError =>
+  new LevadaError('BrokerUnavailable', { detail: `that of ${pipeline} is not known yet` });
 
 const nowhere = (pipeline: string): Placement => ({ pipeline, queues: {}, types: [] });
 

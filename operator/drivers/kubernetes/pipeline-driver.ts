@@ -1,9 +1,10 @@
 import { isDeepStrictEqual } from 'node:util';
-import { namespacedName } from '../../../api/contract/names.ts';
+import { namespacedName, placeOf } from '../../../api/contract/names.ts';
 import type { BrokerState } from '../../../api/contract/pipeline.ts';
 import { errorCodeOf, type Problem } from '../../../api/errors.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { InHand } from '../../../brokers/rabbitmq/broker.ts';
+import type { Message } from '../../../runtime/events/message.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import type { Told } from '../../engine/events.ts';
 import { pathOf, type StoredObject } from '../../engine/objects.ts';
@@ -20,11 +21,11 @@ import type { StepReport } from '../routing/report.ts';
 import type { Pauses } from './asked.ts';
 import { BrokerSecrets, type SecretPlace } from './broker-secret.ts';
 import { Brokers } from './brokers.ts';
-import { type Children, placeOf } from './children.ts';
+import type { Children } from './children.ts';
 import type { Copy } from './copies.ts';
 import { setFinalizer } from './finalizer.ts';
 import { type Figures, observedPipeline } from './observe-pipeline.ts';
-import { PipelineBroker } from './pipeline-broker.ts';
+import { PipelineBroker, unknownBroker } from './pipeline-broker.ts';
 import { OwnedPods } from './pods.ts';
 import { refusedParts } from './refused.ts';
 import { type LiveConfigMap, type LiveDeployment, type LivePod, namespaces } from './types.ts';
@@ -209,9 +210,15 @@ export class PipelineDriver implements Driver {
     });
   }
 
-  /** What carries the messages of a pipeline; `undefined`: nobody has looked yet. */
-  brokerOf(pipeline: string): PipelineBroker | undefined {
-    return this.#kept.get(keyOf(pipeline))?.broker;
+  /**
+   * Puts a message into the queues of a pipeline that are bound to `key`. Resolves when its broker has it.
+   *
+   * @throws as {@link PipelineBroker.publish}
+   */
+  async publish(pipeline: string, message: Message, key: string): Promise<void> {
+    const { broker } = this.#kept.get(keyOf(pipeline)) ?? {};
+    if (!broker) throw unknownBroker(pipeline);
+    await broker.publish(message, key);
   }
 
   /** Ends connections and questions; what runs on the cluster goes on. */

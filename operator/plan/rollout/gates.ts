@@ -89,11 +89,11 @@ export function judgeGates(
   const alpha = rolloutAlpha / gates.length;
   return gates.map((spec) => {
     const { gate, limit, count, countStable } = judged(spec);
-    const old: Partial<GateStatus> = before.find((entry) => entry.gate === gate) ?? {};
+    const old = before.find((entry) => entry.gate === gate);
     const message = broken[gate];
     const seen = message === undefined ? traffic : undefined;
-    const counts = sum({ n: 0, failures: 0, ...old }, seen ? count(seen) : none);
-    const stable = countStable && sum(old.stable ?? none, seen ? countStable(seen) : none);
+    const counts = sum(old ?? none, seen ? count(seen) : none);
+    const stable = countStable && sum(old?.stable ?? none, seen ? countStable(seen) : none);
     return {
       gate,
       ...judge(limit, counts, stable, alpha),
