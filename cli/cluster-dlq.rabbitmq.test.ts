@@ -14,7 +14,7 @@ import type { KubeClient } from '../operator/engine/client.ts';
 import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
 import { RabbitTransport } from '../runtime/transports/rabbitmq/transport.ts';
 import { clientOf, freshNamespace } from '../test/support/cluster.ts';
-import { freshVhost, onEachRabbit } from '../test/support/rabbitmq.ts';
+import { freshVhost, onNewestRabbit } from '../test/support/rabbitmq.ts';
 import { root } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
 import { reach } from './cluster-broker.ts';
@@ -43,7 +43,7 @@ describe.skipIf(missing !== undefined)(`levada dlq${missing === undefined ? '' :
     await rm(folder, { recursive: true, force: true });
   });
 
-  onEachRabbit(
+  onNewestRabbit(
     (broker) => {
       /** A pipeline whose step has given up some orders, its Secret, and how the command is told of it. */
       async function gaveUp(count = 3) {

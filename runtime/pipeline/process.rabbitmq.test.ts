@@ -8,7 +8,7 @@ import { unitAnswers } from '../../operator/drivers/kubernetes/unit-status.ts';
 import { ask, type Broker, openRig, type Rig } from '../../test/integration/rabbitmq/harness.ts';
 import { type PipelinePod, startPod } from '../../test/support/pipeline-pod.ts';
 import { startProxy } from '../../test/support/proxy.ts';
-import { onEachRabbit } from '../../test/support/rabbitmq.ts';
+import { onNewestRabbit } from '../../test/support/rabbitmq.ts';
 import { Pods } from '../../test/support/routing.ts';
 import { iris, post } from '../../test/support/serve.ts';
 import { until } from '../../test/support/wait.ts';
@@ -145,7 +145,7 @@ function load(url: string, clients: number) {
   };
 }
 
-onEachRabbit((broker) => {
+onNewestRabbit((broker) => {
   test('an event that a source takes comes out of the steps of other pods', async () => {
     const made = await pipelineOf(broker, ['check', 'order'], ['box', 'checked'], ['rest', 'nothing']);
     await using rig = made.rig;

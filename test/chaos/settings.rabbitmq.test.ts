@@ -1,6 +1,6 @@
 /** Settings of queues change under load: ten times where it is proved, else three. */
 import { expect, test } from 'vitest';
-import { freshVhost, onEachRabbit } from '../support/rabbitmq.ts';
+import { freshVhost, onNewestRabbit } from '../support/rabbitmq.ts';
 import { until } from '../support/wait.ts';
 import { deadLetters, judge, resource, settled, startClient, startPipeline, steps } from './pipeline.ts';
 
@@ -10,7 +10,7 @@ const spec = (change: number) => ({
   broker: { rabbitmq: { queues: { maxLength: 100_000 + change, deliveryLimit: 20 + change } } },
 });
 
-onEachRabbit((broker) => {
+onNewestRabbit((broker) => {
   test('nothing is lost, nothing is refused, and old queues go', { timeout: 600_000 }, async () => {
     const brokerUrl = await freshVhost(broker);
     const vhost = new URL(brokerUrl).pathname.slice(1);

@@ -3,7 +3,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect, test } from 'vitest';
 import type { LiveStep } from '../../cli/up/admin.ts';
-import { freshVhost, onEachRabbit } from '../support/rabbitmq.ts';
+import { freshVhost, onNewestRabbit } from '../support/rabbitmq.ts';
 import { Workspace } from '../support/up.ts';
 import { until } from '../support/wait.ts';
 
@@ -40,7 +40,7 @@ async function startHandler() {
   return { state, port: (server.address() as AddressInfo).port, close: () => server.close() };
 }
 
-onEachRabbit((broker) => {
+onNewestRabbit((broker) => {
   test('dead letters are filtered, counted, replayed at a rate and into another step; an interruption loses none', async () => {
     await using workspace = await Workspace.create();
     const handler = await startHandler();

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { settingsFromUri } from '../../brokers/rabbitmq/settings.ts';
 import { type ProcessInfo, processes } from '../support/processes.ts';
-import { freshVhost, onEachRabbit } from '../support/rabbitmq.ts';
+import { freshVhost, onNewestRabbit } from '../support/rabbitmq.ts';
 import { Workspace } from '../support/up.ts';
 import { until } from '../support/wait.ts';
 import { ask } from './rabbitmq/harness.ts';
@@ -38,7 +38,7 @@ async function filesIn(folder: string): Promise<string[]> {
   return files.flat();
 }
 
-onEachRabbit((broker) => {
+onNewestRabbit((broker) => {
   test.for(['LEVADA_BROKER_URL', 'Secret'])(
     'the password of %s is in no argument, environment, file, log or status',
     async (from) => {

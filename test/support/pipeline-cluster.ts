@@ -2,7 +2,7 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type ChannelModel, connect } from 'amqplib';
-import { describe, inject } from 'vitest';
+import { describe } from 'vitest';
 import type { Condition } from '../../api/v1alpha1/common.ts';
 import type { EventPipelineStatus } from '../../api/v1alpha1/event-pipeline.ts';
 import { type RabbitSettings, settingsFromUri } from '../../brokers/rabbitmq/settings.ts';
@@ -19,7 +19,7 @@ import { leases } from '../../operator/engine/elector.ts';
 import { pathOf, type StoredObject } from '../../operator/engine/objects.ts';
 import { clientOf, freshNamespace, installKinds } from './cluster.ts';
 import { StandInKubelet } from './kubelet.ts';
-import { freshVhost } from './rabbitmq.ts';
+import { freshVhost, newestRabbit } from './rabbitmq.ts';
 import { until } from './wait.ts';
 
 const missing = await missingControlPlane();
@@ -31,9 +31,7 @@ export function onClusterWithRabbit(tests: (broker: { settings: RabbitSettings; 
     describe.skip(`kube-apiserver (skipped: ${missing})`, () => {});
     return;
   }
-  const brokers = inject('rabbitmq');
-  const newest = brokers.findLast(({ uri }) => uri !== undefined) ?? brokers[0];
-  const { name = '', uri, management = '', missing: why = 'no reason' } = newest ?? {};
+  const { name, uri, management = '', missing: why = 'no reason' } = newestRabbit();
   if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${why})`, () => {});
   else describe(`RabbitMQ ${name}`, () => tests({ settings: settingsFromUri(uri, 'the test'), management }));
 }

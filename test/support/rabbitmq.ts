@@ -19,24 +19,50 @@ declare module 'vitest' {
   }
 }
 
+/** What tests of a broker get. */
+export interface BrokerUnderTest {
+  readonly name: string;
+  readonly settings: RabbitSettings;
+  readonly management: string;
+}
+
 /**
  * The same tests on each broker, and on all brokers at the same time: most of them wait most of the time. A broker that is
  * not there is skipped, with the reason.
  *
  * @param concurrent false: where tests share something beside brokers, what this process prints for one
  */
-export function onEachRabbit(
-  tests: (broker: { name: string; settings: RabbitSettings; management: string }) => void,
-  { concurrent = true } = {},
+export function onEachRabbit(tests: (broker: BrokerUnderTest) => void, { concurrent = true } = {}): void {
+  for (const broker of inject('rabbitmq')) onRabbit(broker, concurrent, tests);
+}
+
+/**
+ * Tests of what stands above transports and topology, where versions of the broker do not differ: on the newest, and with
+ * LEVADA_PROVE (`npm run prove`) like {@link onEachRabbit}.
+ */
+export function onNewestRabbit(tests: (broker: BrokerUnderTest) => void, options: { concurrent?: boolean } = {}): void {
+  if (process.env['LEVADA_PROVE'] === 'true') onEachRabbit(tests, options);
+  else onRabbit(newestRabbit(), options.concurrent ?? true, tests);
+}
+
+/** Of those that are there, or else of those that are not. */
+export function newestRabbit(): TestBroker {
+  const brokers = inject('rabbitmq');
+  const newest = brokers.findLast(({ uri }) => uri !== undefined) ?? brokers.at(-1);
+  return newest ?? { name: '', missing: 'no version of it is known' };
+}
+
+function onRabbit(
+  { name, uri, management = '', missing }: TestBroker,
+  concurrent: boolean,
+  tests: (broker: BrokerUnderTest) => void,
 ): void {
-  for (const { name, uri, management = '', missing } of inject('rabbitmq')) {
-    if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${missing ?? 'no reason'})`, () => {});
-    else {
-      const broker = { name, settings: settingsFromUri(uri, 'the test'), management };
-      describe(`RabbitMQ ${name}`, { concurrent }, () => {
-        describe('one after the other', { concurrent: false }, () => tests(broker));
-      });
-    }
+  if (uri === undefined) describe.skip(`RabbitMQ ${name} (skipped: ${missing ?? 'no reason'})`, () => {});
+  else {
+    const broker = { name, settings: settingsFromUri(uri, 'the test'), management };
+    describe(`RabbitMQ ${name}`, { concurrent }, () => {
+      describe('one after the other', { concurrent: false }, () => tests(broker));
+    });
   }
 }
 

@@ -10,7 +10,7 @@ import { handlerServer } from '../../../runtime/steps/testing.ts';
 import { message } from '../../../runtime/transports/conformance/messages.ts';
 import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
 import { Others, userOf } from '../../../test/integration/rabbitmq/harness.ts';
-import { freshVhost, onEachRabbit } from '../../../test/support/rabbitmq.ts';
+import { freshVhost, onNewestRabbit } from '../../../test/support/rabbitmq.ts';
 import { until } from '../../../test/support/wait.ts';
 import type { UnitPlan } from '../../plan/units.ts';
 import { LocalPipelines } from './pipelines.ts';
@@ -149,7 +149,7 @@ async function prepare(uri: string): Promise<Others> {
   return others;
 }
 
-onEachRabbit((broker) => {
+onNewestRabbit((broker) => {
   test('one that is removed and comes back at once runs', { timeout: 300_000 }, async () => {
     const uri = await freshVhost(broker);
     await using others = await prepare(uri);
