@@ -34,9 +34,19 @@ const connections = 64;
 /** Few enough that a request's time is its own, not that of a queue. */
 const fewConnections = 4;
 
-interface Sample extends LoadResult, Way {
+/** Stretches of one round, each way once in each: what the machine does meanwhile, it does to all of them. */
+const stretches = 5;
+
+/** What one way has come to in one round. */
+interface Sample extends Way {
   readonly connections: number;
   readonly round: number;
+  readonly requests: number;
+  readonly errors: number;
+  /** Medians of the stretches. */
+  readonly rate: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
   /** Of the stable version's process, and of nginx where it splits. */
   readonly cpuMicrosPerRequest: number;
 }
@@ -57,26 +67,42 @@ export const routing: Benchmark = {
     try {
       const requests = context.file('oip.bodies', shuffled(await bodies('oip'), generator(options.seed)).join('\n'));
       for (let round = 0; round < options.rounds; round++) {
-        for (const way of rotated([...ways], round, options.rounds)) {
-          const { by, share } = way;
-          const stable = await startVersion(context, 'v1', [publicKeyText(key)], serverCore);
-          const servers: StartedProcess[] = [stable];
-          try {
-            let { url } = stable;
-            if (by === 'nginx') {
-              const nginx = await startNginx(context, Number(share), { stable: url, candidate: candidate.url });
-              servers.unshift(nginx);
-              url = nginx.url;
-            } else if (share !== 'none') await tell(stable, signRoutingTable(table(share, candidate), key));
-            for (const count of [connections, fewConnections]) {
-              const sample = await measure(options, servers, url, { ...way, round, connections: count, requests });
+        const started: StartedProcess[] = [];
+        const own = async (version: Promise<Version>) => {
+          started.push(await version);
+          return version;
+        };
+        try {
+          const stable = () => own(startVersion(context, 'v1', [publicKeyText(key)], serverCore));
+          const [plain, splitting] = [await stable(), await stable()];
+          let generation = 0;
+          const setups = new Map<Way, Setup>();
+          for (const way of ways) {
+            if (way.by === 'nginx') {
+              const servers = { stable: plain.url, candidate: candidate.url };
+              const nginx = await startNginx(context, Number(way.share), servers);
+              started.unshift(nginx);
+              setups.set(way, { url: nginx.url, counted: [nginx, plain], prepare: async () => {} });
+            } else if (way.share === 'none') {
+              setups.set(way, { url: plain.url, counted: [plain], prepare: async () => {} });
+            } else {
+              const weight = way.share;
+              const prepare = () => tell(splitting, signRoutingTable(table(weight, candidate, ++generation), key));
+              setups.set(way, { url: splitting.url, counted: [splitting], prepare });
+            }
+          }
+          for (const count of [connections, fewConnections]) {
+            const samples = await measure(options, setups, { round, connections: count, requests });
+            for (const sample of samples) {
               results.samples.push(sample);
               const text = `${figure(sample.rate)} req/s, ${figure(sample.cpuMicrosPerRequest)} µs of CPU, p99 ${figure(sample.p99Ms)} ms`;
-              console.error(`round ${round + 1}/${options.rounds}  ${by}, share ${share} c=${count}: ${text}`);
+              console.error(
+                `round ${round + 1}/${options.rounds}  ${sample.by}, share ${sample.share} c=${count}: ${text}`,
+              );
             }
-          } finally {
-            for (const server of servers) await server.stop();
           }
+        } finally {
+          for (const one of started) await one.stop();
         }
       }
     } finally {
@@ -94,6 +120,15 @@ export const routing: Benchmark = {
     };
   },
 };
+
+/** How one way is measured in one round. */
+interface Setup {
+  readonly url: string;
+  /** Whose processor time counts. */
+  readonly counted: readonly StartedProcess[];
+  /** Before each stretch. */
+  prepare(): Promise<void>;
+}
 
 interface Version extends StartedProcess {
   readonly url: string;
@@ -122,9 +157,9 @@ async function startVersion(context: Context, version: string, keys: string[], c
   return { ...started, url, admin: `http://127.0.0.1:${admin}`, internal };
 }
 
-const table = (weight: number, { internal }: Version): RoutingTable => ({
+const table = (weight: number, { internal }: Version, generation: number): RoutingTable => ({
   resource: 'default/iris',
-  generation: 1,
+  generation,
   stable: { version: 'v1' },
   candidate: { version: 'v2', weight },
   addresses: { v2: [`tcp://127.0.0.1:${internal}`] },
@@ -137,21 +172,42 @@ async function tell({ admin }: Version, signed: object): Promise<void> {
   if (statusCode !== 200) throw new Error(`the routing table was refused: ${statusCode} ${text}`);
 }
 
+/** All ways in one round, in stretches that take turns. */
 async function measure(
   options: Options,
-  servers: readonly StartedProcess[],
-  url: string,
-  about: Way & { round: number; connections: number; requests: string },
-): Promise<Sample> {
-  const { requests, ...rest } = about;
-  const load = { url: `${url}/v2/models/iris/infer`, bodies: requests, connections: about.connections };
-  const cpu = () => servers.reduce((sum, { pid }) => sum + usage(pid).cpuMicros, 0);
-  await runWrk({ ...load, seconds: options.warmUpSeconds });
-  const before = cpu();
-  const result = await runWrk({ ...load, seconds: options.seconds });
-  const ended = servers.find((server) => server.exited());
-  if (ended) throw new Error(`it ended under load:\n${ended.log()}`);
-  return { ...rest, ...result, cpuMicrosPerRequest: (cpu() - before) / result.requests };
+  setups: ReadonlyMap<Way, Setup>,
+  about: { readonly round: number; readonly connections: number; readonly requests: string },
+): Promise<Sample[]> {
+  const { requests: file, ...rest } = about;
+  const seen = new Map<Way, { result: LoadResult; cpuMicros: number }[]>();
+  const seconds = Math.max(1, Math.round(options.seconds / stretches));
+  for (let stretch = -1; stretch < stretches; stretch++) {
+    for (const [way, setup] of rotated([...setups], Math.max(0, stretch), stretches)) {
+      await setup.prepare();
+      const load = { url: `${setup.url}/v2/models/iris/infer`, bodies: file, connections: about.connections };
+      const cpu = () => setup.counted.reduce((sum, { pid }) => sum + usage(pid).cpuMicros, 0);
+      const before = cpu();
+      const result = await runWrk({ ...load, seconds: stretch < 0 ? options.warmUpSeconds : seconds });
+      const ended = setup.counted.find((server) => server.exited());
+      if (ended) throw new Error(`it ended under load:\n${ended.log()}`);
+      if (stretch >= 0) seen.set(way, [...(seen.get(way) ?? []), { result, cpuMicros: cpu() - before }]);
+    }
+  }
+  return [...seen].map(([way, all]) => {
+    const sum = (value: (one: (typeof all)[number]) => number) => all.reduce((total, one) => total + value(one), 0);
+    const middle = (value: (result: LoadResult) => number) => median(all.map(({ result }) => value(result)));
+    const requests = sum(({ result }) => result.requests);
+    return {
+      ...way,
+      ...rest,
+      requests,
+      errors: sum(({ result }) => result.errors),
+      rate: middle(({ rate }) => rate),
+      p50Ms: middle(({ p50Ms }) => p50Ms),
+      p99Ms: middle(({ p99Ms }) => p99Ms),
+      cpuMicrosPerRequest: sum(({ cpuMicros }) => cpuMicros) / requests,
+    };
+  });
 }
 
 const of = (samples: readonly Sample[], { by, share }: Way, count: number) =>
