@@ -11,7 +11,7 @@ export interface Outcome {
   readonly from: string;
   /** RFC 3339. */
   readonly time: string;
-  /** Why a version went back: a gate's name, `progressDeadline`, `notReady`, or `abort`. */
+  /** Why a version went back: a gate's name, `progressDeadline`, `notReady`, `abort`, or `serve`: another one was wanted. */
   readonly gate?: string | undefined;
   readonly observed?: number | undefined;
   readonly limit?: number | undefined;

@@ -97,7 +97,7 @@ function bySteps(resource: ModelDeployment, observed: Observed, now: string, nei
     },
     now,
   );
-  const units = decision.runs.flatMap(({ version }) => unitOf(resource, observed, version) ?? []);
+  const units = decision.runs.flatMap((version) => unitOf(resource, observed, version) ?? []);
   const front = versionName(metadata.name, decision.front);
   return {
     units,

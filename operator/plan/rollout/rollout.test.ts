@@ -15,6 +15,12 @@ const bad = { traffic: { requests: 3, answers: answers(3, 3) } };
 const worse = { traffic: { requests: 30, answers: answers(30, 30) } };
 const good = { traffic: { requests: 100, answers: answers(100) } };
 
+/** Another version is wanted. */
+const serve = (story: World, version: string, change: Partial<RolloutSpec> = {}) => {
+  const rollout = { ...spec, ...story.wanted.rollout, ...change };
+  story.wanted = { ...story.wanted, serve: version, rollout };
+};
+
 describe('outcomes', () => {
   const outcomesOf = (story: World) => story.decisions.flatMap(({ outcomes }) => outcomes);
 
@@ -57,6 +63,41 @@ describe('outcomes', () => {
     ]);
   });
 
+  it('of one that is not wanted any more: before it takes over, after that, or for a third one', () => {
+    const back = { type: 'model.rolledback', version: 'v2', from: 'v1', gate: 'serve' };
+    const stepping = world();
+    stepping.look();
+    const id = stepping.id;
+    serve(stepping, 'v1');
+    stepping.look();
+    stepping.look();
+    expect(outcomesOf(stepping)).toEqual([{ ...back, rollout: id, time: timeOf(stepping.now - 15_000) }]);
+    const promoted = world().until('Holding');
+    const rollout = promoted.id;
+    serve(promoted, 'v1');
+    for (let i = 0; i < 4; i++) promoted.look();
+    expect(outcomesOf(promoted)).toMatchObject([
+      { type: 'model.promoted', rollout },
+      { ...back, rollout },
+    ]);
+    const replaced = world();
+    replaced.look();
+    const first = replaced.id;
+    serve(replaced, 'v3');
+    replaced.look();
+    replaced.look();
+    expect(outcomesOf(replaced)).toMatchObject([{ ...back, rollout: first }]);
+  });
+
+  it('of one that has gone back already, nothing more when another one is wanted', () => {
+    const story = world();
+    story.look();
+    story.until('RolledBack', 30, 30);
+    serve(story, 'v1');
+    for (let i = 0; i < 3; i++) story.look();
+    expect(outcomesOf(story)).toHaveLength(1);
+  });
+
   it('decided again, because the status was not written, it is the same one', () => {
     const story = world().until('Promoting');
     const lost = story.look({ after: 0, lost: true });
@@ -72,16 +113,16 @@ describe('a good version', () => {
     let before = '';
     for (let i = 0; i < 80 && story.decisions.at(-1)?.phase !== 'Stable'; i++) {
       const { phase, weight, front, runs } = story.look(good);
-      const shown = `${phase} ${weight} front ${front} runs ${runs.map((run) => run.version + run.capacity[0]).join(' ')}`;
+      const shown = `${phase} ${weight} front ${front} runs ${runs.join(' ')}`;
       if (shown !== before) seen.push(`${(story.now - begun) / 1000} s ${shown}`);
       before = shown;
     }
     expect(seen).toEqual([
-      '15 s Progressing 5 front v1 runs v1F v2S',
-      '90 s Progressing 50 front v1 runs v1F v2S',
-      '405 s Promoting 50 front v2 runs v1F v2F',
-      '420 s Holding 100 front v2 runs v2F v1F',
-      '1020 s Stable 0 front v2 runs v2F',
+      '15 s Progressing 5 front v1 runs v1 v2',
+      '90 s Progressing 50 front v1 runs v1 v2',
+      '405 s Promoting 50 front v2 runs v1 v2',
+      '420 s Holding 100 front v2 runs v2 v1',
+      '1020 s Stable 0 front v2 runs v2',
     ]);
     expect(story.events).toEqual([
       'RolloutStarted',
@@ -138,7 +179,7 @@ describe('a good version', () => {
     expect(story.look({ after: 1e9 })).toMatchObject({ front: 'v1', phase: 'Progressing' });
     story.versions['v2'] = ready;
     expect(story.look()).toMatchObject({ front: 'v2', weight: 0 });
-    expect(story.look()).toMatchObject({ front: 'v2', phase: 'Stable', runs: [{ version: 'v2' }] });
+    expect(story.look()).toMatchObject({ front: 'v2', phase: 'Stable', runs: ['v2'] });
   });
 });
 
@@ -230,7 +271,7 @@ describe('a bad version', () => {
     });
     for (let i = 0; i < 5; i++) {
       const decision = story.look({ ...good, after: 1e9 });
-      expect(decision).toMatchObject({ phase: 'RolledBack', weight: 0, runs: [{ version: 'v1' }], events: [] });
+      expect(decision).toMatchObject({ phase: 'RolledBack', weight: 0, runs: ['v1'], events: [] });
       expect(decision.lastRollback).toBeUndefined();
       expect(decision.lookAgainAt).toBeUndefined();
     }
@@ -241,8 +282,8 @@ describe('a bad version', () => {
     story.look();
     story.look(bad);
     story.weight = 5;
-    expect(story.look().runs.map(({ version }) => version)).toEqual(['v1', 'v2']);
-    expect(story.look().runs.map(({ version }) => version)).toEqual(['v1']);
+    expect(story.look().runs).toEqual(['v1', 'v2']);
+    expect(story.look().runs).toEqual(['v1']);
   });
 
   it('in the last step, and while it is brought to full capacity', () => {
@@ -357,7 +398,7 @@ describe('commands', () => {
     const story = world().until('Holding');
     story.say('abort');
     expect(story.look()).toMatchObject({ phase: 'Aborted', front: 'v1', weight: 0 });
-    expect(story.look()).toMatchObject({ phase: 'Aborted', front: 'v1', runs: [{ version: 'v1' }] });
+    expect(story.look()).toMatchObject({ phase: 'Aborted', front: 'v1', runs: ['v1'] });
   });
 
   it('pause and resume', () => {
@@ -428,11 +469,6 @@ describe('commands', () => {
 });
 
 describe('what is wanted changes', () => {
-  const serve = (story: World, version: string, change: Partial<RolloutSpec> = {}) => {
-    const rollout = { ...spec, ...story.wanted.rollout, ...change };
-    story.wanted = { ...story.wanted, serve: version, rollout };
-  };
-
   it('first deployment: no rollout', () => {
     const story = world();
     story.front = undefined;
@@ -440,7 +476,7 @@ describe('what is wanted changes', () => {
       phase: 'Stable',
       front: 'v2',
       weight: 0,
-      runs: [{ version: 'v2' }],
+      runs: ['v2'],
       events: [],
     });
   });
@@ -456,12 +492,9 @@ describe('what is wanted changes', () => {
       status: { candidate: 'v3', stable: 'v1', gates: [{ n: 0 }], requests: 0 },
       events: [{ reason: 'RolloutSuperseded' }, { reason: 'RolloutStarted' }, { reason: 'StepStarted' }],
     });
-    expect(
-      decision.runs.map(({ version }) => version),
-      'until no pod hands it requests',
-    ).toEqual(['v1', 'v3', 'v2']);
+    expect(decision.runs, 'until no pod hands it requests').toEqual(['v1', 'v3', 'v2']);
     story.weight = 0;
-    expect(story.look().runs.map(({ version }) => version)).toEqual(['v1', 'v3']);
+    expect(story.look().runs).toEqual(['v1', 'v3']);
   });
 
   it('set back in the middle: weight 0, and stable', () => {
@@ -475,8 +508,8 @@ describe('what is wanted changes', () => {
       phase: 'Stable',
       events: [{ reason: 'RolloutWithdrawn' }],
     });
-    expect(decision.runs.map(({ version }) => version)).toEqual(['v1', 'v2']);
-    expect(story.look().runs.map(({ version }) => version)).toEqual(['v1']);
+    expect(decision.runs).toEqual(['v1', 'v2']);
+    expect(story.look().runs).toEqual(['v1']);
   });
 
   it('set back after the promotion: one move, at once', () => {
@@ -484,7 +517,7 @@ describe('what is wanted changes', () => {
     serve(story, 'v1');
     expect(story.look()).toMatchObject({ front: 'v1', weight: 0 });
     expect(story.look()).toMatchObject({ front: 'v1', phase: 'Stable', status: { stable: 'v1' } });
-    expect(story.look()).toMatchObject({ front: 'v1', runs: [{ version: 'v1' }] });
+    expect(story.look()).toMatchObject({ front: 'v1', runs: ['v1'] });
   });
 
   it('set back after the promotion, while the old version is down: not to nothing', () => {
@@ -556,9 +589,9 @@ describe('what is wanted changes', () => {
     const story = world();
     story.look();
     story.wanted = { ...story.wanted, versions: ['v2'] };
-    expect(story.look(good).runs.map(({ version }) => version)).toEqual(['v1', 'v2']);
+    expect(story.look(good).runs).toEqual(['v1', 'v2']);
     story.until('Holding');
-    expect(story.look().runs.map(({ version }) => version)).toEqual(['v2', 'v1']);
+    expect(story.look().runs).toEqual(['v2', 'v1']);
     story.say('abort');
     expect(story.look()).toMatchObject({ front: 'v1', phase: 'Aborted' });
   });

@@ -1,7 +1,7 @@
 import { obey, refuse } from './commands.ts';
-import { begin, intentOf, type Look, lookAt, nextLook, readyOf, say } from './look.ts';
+import { begin, conclude, intentOf, type Look, lookAt, nextLook, readyOf, say } from './look.ts';
 import { progress } from './steps.ts';
-import type { Decision, Idle, Observed, RolloutStatus, Run, UnderWay, Wanted } from './types.ts';
+import type { Decision, Idle, Observed, RolloutStatus, UnderWay, Wanted } from './types.ts';
 
 /**
  * What becomes of a rollout, from what is wanted, what was so, what is there, and the time. All state is in the status: after a
@@ -33,6 +33,8 @@ export function decideRollout(
 
 const isIdle = (status: RolloutStatus): status is Idle => status.phase === 'Stable';
 
+const isBack = ({ phase }: UnderWay): boolean => phase === 'RolledBack' || phase === 'Aborted';
+
 /** What is to be looked at: the rollout of before, a new one, or none. */
 function underWay(before: RolloutStatus | undefined, look: Look): RolloutStatus {
   const { wanted, observed } = look;
@@ -40,7 +42,11 @@ function underWay(before: RolloutStatus | undefined, look: Look): RolloutStatus 
   const command = before?.command && { command: before.command };
   // First deployment: there is nothing to compare with.
   if (serving === undefined) return { phase: 'Stable', stable: wanted.serve, ...command };
-  if (before && !isIdle(before) && goesOn(before, serving, look)) return carriedOn(before, look);
+  if (before && !isIdle(before)) {
+    if (goesOn(before, serving, look)) return carriedOn(before, look);
+    // Whoever changes `serve` has taken the candidate back, unless that has ended before, or well.
+    if (!isBack(before) && serving === before.stable) conclude(look, 'model.rolledback', before, { gate: 'serve' });
+  }
   if (serving === wanted.serve) {
     if (before && !isIdle(before)) {
       say(look, 'Normal', 'RolloutWithdrawn', `Version ${serving} serves, and is the wanted one again.`);
@@ -65,21 +71,24 @@ function servingVersion(before: RolloutStatus | undefined, { wanted, observed }:
 function goesOn(rollout: UnderWay, serving: string, { wanted, observed }: Look): boolean {
   const { phase, stable, candidate, digest, intent } = rollout;
   if (serving !== stable && serving !== candidate) return false;
-  const isBack = phase === 'RolledBack' || phase === 'Aborted';
+  const isOver = isBack(rollout);
   // On the way back after the promotion: until the Service leads there, whatever is wanted.
-  if (isBack && serving === candidate) return true;
+  if (isOver && serving === candidate) return true;
   if (wanted.serve === stable) return phase === 'Holding' && serving === candidate;
   const found = observed.versions[candidate]?.digest;
   const isSame = wanted.serve === candidate && (digest === undefined || found === undefined || digest === found);
   // What failed stays away until somebody wants something else.
-  return isSame && !(isBack && intent !== intentOf(wanted));
+  return isSame && !(isOver && intent !== intentOf(wanted));
 }
 
 /** An edit of `rollout` is taken up as it goes. */
 function carriedOn(rollout: UnderWay, { wanted, observed }: Look): UnderWay {
-  const isBack = rollout.phase === 'RolledBack' || rollout.phase === 'Aborted';
   const digest = rollout.digest ?? observed.versions[rollout.candidate]?.digest;
-  return { ...rollout, ...(digest !== undefined && { digest }), intent: isBack ? rollout.intent : intentOf(wanted) };
+  return {
+    ...rollout,
+    ...(digest !== undefined && { digest }),
+    intent: isBack(rollout) ? rollout.intent : intentOf(wanted),
+  };
 }
 
 /** The candidate of before stays until no pod hands it requests. */
@@ -109,23 +118,19 @@ function frontOf(status: RolloutStatus, look: Look): string {
 const isGoingBack = ({ stable }: UnderWay, look: Look): boolean =>
   look.wanted.serve === stable && readyOf(look, stable) > 0;
 
-function runsOf(status: RolloutStatus, { observed }: Look): Run[] {
-  const full = (version: string): Run => ({ version, capacity: 'Full' });
-  const share = (version: string): Run => ({ version, capacity: 'Share' });
-  const left = status.leaving === undefined ? [] : [share(status.leaving)];
-  if (isIdle(status)) return [full(status.stable), ...left];
+function runsOf(status: RolloutStatus, { observed }: Look): string[] {
+  const left = status.leaving === undefined ? [] : [status.leaving];
+  if (isIdle(status)) return [status.stable, ...left];
   const { phase, stable, candidate } = status;
   switch (phase) {
     case 'Holding':
-      return [full(candidate), full(stable)];
-    case 'Promoting':
-      return [full(stable), full(candidate), ...left];
+      return [candidate, stable];
     case 'RolledBack':
     case 'Aborted': {
       const isAsked = observed.front === candidate || (observed.appliedWeight ?? 0) > 0;
-      return [full(stable), ...(isAsked ? [share(candidate)] : [])];
+      return [stable, ...(isAsked ? [candidate] : [])];
     }
     default:
-      return [full(stable), share(candidate), ...left];
+      return [stable, candidate, ...left];
   }
 }

@@ -220,7 +220,7 @@ export interface Decision {
   /** The version that the Service is to lead to. */
   readonly front: string;
   /** Versions that run, the one that serves first. */
-  readonly runs: readonly Run[];
+  readonly runs: readonly string[];
   /** Percent of the requests that the pods of the stable version hand to the candidate. 100: it serves. */
   readonly weight: number;
   readonly phase: Phase;
@@ -233,10 +233,4 @@ export interface Decision {
   /** When to decide again, if nothing changes before. */
   readonly lookAgainAt?: string;
   readonly events: readonly RolloutEvent[];
-}
-
-export interface Run {
-  readonly version: string;
-  /** Share: as much as its weight asks for is enough. */
-  readonly capacity: 'Full' | 'Share';
 }
