@@ -125,7 +125,7 @@ class LocalControlPlane implements ControlPlane {
       `--cert-dir=${at('pki')}`,
       `--token-auth-file=${at('tokens.csv')}`,
       '--authorization-mode=RBAC',
-      '--service-cluster-ip-range=10.96.0.0/24',
+      '--service-cluster-ip-range=10.96.0.0/12',
       '--service-account-issuer=https://kubernetes.default.svc',
       `--service-account-key-file=${at('accounts.pub')}`,
       `--service-account-signing-key-file=${at('accounts.key')}`,

@@ -21,7 +21,7 @@ export class RunningOperator implements AsyncDisposable {
       identity: `test-${Math.random()}`,
       metrics: this.metrics,
       backoff: { firstMs: 20, maxMs: 200 },
-      pauses: { openMs: 100, endMs: 500 },
+      pauses: { soon: 100, maybe: 500, never: 2_000 },
       retry: { firstMs: 50, maxMs: 500 },
       lookMs: 1_000,
       log: (text, about = {}) => void this.log.push(`${text} ${JSON.stringify(about)}`),

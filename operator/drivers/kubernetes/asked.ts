@@ -8,14 +8,18 @@ export interface Answers<S> {
   readonly read: (value: unknown) => S;
   /** Whether the same would be said of both. */
   readonly isSame: (a: S, b: S) => boolean;
-  /** Whether it is about to say something else: it is asked again soon. */
-  readonly isOpen: (status: S) => boolean;
+  /** How likely it is to say something else without a change of its pod. */
+  readonly likely: (status: S) => keyof Pauses;
 }
 
-/** Milliseconds between two questions to a pod: while it is about to say something else, and then. */
+/** Milliseconds between two questions to a pod, by how likely it is to say something else. */
 export interface Pauses {
-  readonly openMs: number;
-  readonly endMs: number;
+  /** It is about to. */
+  readonly soon: number;
+  /** It may. */
+  readonly maybe: number;
+  /** It will not, as long as it runs. */
+  readonly never: number;
 }
 
 interface Asked<S> {
@@ -25,6 +29,9 @@ interface Asked<S> {
   dueAt: number;
   asking?: Promise<void>;
 }
+
+/** Pods that are asked at once, so that thousands do not take all sockets. */
+const atOnce = 256;
 
 /** Of an answer that is taken for a status. */
 const largestBytes = 512 * 1024;
@@ -39,16 +46,19 @@ export class PodStatuses<S> {
   readonly #changed: (pod: LivePod, now: S, before: S | undefined) => void;
   readonly #timer: NodeJS.Timeout;
   readonly #pauses: Pauses;
+  #asking = 0;
+  /** Some are due that are not asked, because so many are. */
+  #isFull = false;
 
   constructor(
     answers: Answers<S>,
     changed: (pod: LivePod, now: S, before: S | undefined) => void,
-    pauses: Pauses = { openMs: 1_000, endMs: 15_000 },
+    pauses: Pauses = { soon: 1_000, maybe: 15_000, never: 300_000 },
   ) {
     this.#answers = answers;
     this.#changed = changed;
     this.#pauses = pauses;
-    this.#timer = setInterval(() => this.#askDue(), pauses.openMs / 4).unref();
+    this.#timer = setInterval(() => this.#askDue(), pauses.soon / 4).unref();
   }
 
   get(uid: string): S | undefined {
@@ -88,16 +98,26 @@ export class PodStatuses<S> {
     const now = performance.now();
     for (const entry of this.#asked.values()) {
       if (entry.asking || entry.dueAt > now || entry.pod.status?.podIP === undefined) continue;
+      this.#isFull = this.#asking >= atOnce;
+      if (this.#isFull) return;
       void this.#askNow(entry);
     }
   }
 
   #askNow(entry: Asked<S>): Promise<void> {
+    this.#asking++;
     const asking = this.#ask(entry).finally(() => {
-      const isOpen = entry.status === undefined || this.#answers.isOpen(entry.status);
+      this.#asking--;
       const isGoing = entry.pod.metadata.deletionTimestamp !== undefined;
-      entry.dueAt = performance.now() + (isOpen || isGoing ? this.#pauses.openMs : this.#pauses.endMs);
+      const likely = entry.status === undefined || isGoing ? 'soon' : this.#answers.likely(entry.status);
+      // Thousands that were asked at once are not asked at once for ever.
+      const spread = likely === 'soon' ? 1 : 0.75 + Math.random() / 2;
+      entry.dueAt = performance.now() + this.#pauses[likely] * spread;
       delete entry.asking;
+      if (this.#isFull && this.#asking <= atOnce / 2) {
+        this.#isFull = false;
+        this.#askDue();
+      }
     });
     entry.asking = asking;
     return asking;

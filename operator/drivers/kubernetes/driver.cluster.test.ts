@@ -78,7 +78,7 @@ onCluster(() => {
     const driver = new ModelDriver({
       ...{ client, owners, children, pods: podCopy, image },
       keyOf: (namespace, name) => `${namespace}/${name}`,
-      pauses: { openMs: 100, endMs: 500 },
+      pauses: { soon: 100, maybe: 500, never: 2_000 },
       signer: async () => signer,
       askSteps: async () => [],
       log: () => {},

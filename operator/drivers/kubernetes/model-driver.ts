@@ -190,5 +190,5 @@ const answers: Answers<ModelPodStatus> = {
     a.sha256 === b.sha256 &&
     a.failure?.message === b.failure?.message &&
     a.routing?.generation === b.routing?.generation,
-  isOpen: ({ state }) => state === 'Loading',
+  likely: ({ state }) => (({ Loading: 'soon', Failed: 'maybe', Loaded: 'never' }) as const)[state],
 };

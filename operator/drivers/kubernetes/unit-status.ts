@@ -36,10 +36,13 @@ export const unitAnswers: Answers<UnitStatus> = {
   read: (value) => status.parse(value),
   // What is in hand changes all the time, and is asked for when it is needed.
   isSame: (a, b) => isDeepStrictEqual(shown(a), shown(b)),
-  isOpen: ({ state, consumers, sources }) =>
-    state === 'Loading' ||
-    Object.values(consumers).some(({ running, breaker }) => !running || breaker !== 'Closed') ||
-    Object.values(sources).some(({ ready }) => !ready),
+  likely: ({ state, consumers, sources }) => {
+    const isMoving =
+      state === 'Loading' ||
+      Object.values(consumers).some(({ running, breaker }) => !running || breaker !== 'Closed') ||
+      Object.values(sources).some(({ ready }) => !ready);
+    return isMoving ? 'soon' : 'maybe'; // a breaker opens without a word
+  },
 };
 
 function shown({ consumers, ...rest }: UnitStatus) {

@@ -76,7 +76,9 @@ export class OperatorProcess {
     throw new Error(`not within ${timeoutMs} ms: ${what}\n${this.#started.log()}`);
   }
 
+  /** @throws Error with the end of its log: it has ended by itself */
   kill(): void {
+    if (this.#started.exited()) throw new Error(`the operator ended before it was killed:\n${this.#started.log()}`);
     process.kill(this.#started.pid, 'SIGKILL');
   }
 

@@ -1,0 +1,2 @@
+/** What the pods of the benchmark say that they have loaded. */
+export const modelSha256 = 'ab'.repeat(32);
