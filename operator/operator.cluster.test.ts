@@ -6,6 +6,7 @@ import { errorCodeOf } from '../api/errors.ts';
 import type { Condition } from '../api/v1alpha1/common.ts';
 import { type ControlPlane, startControlPlane } from '../hack/cluster.ts';
 import { clientOf, installKinds, onCluster } from '../test/support/cluster.ts';
+import { installGateway, removeGateway } from '../test/support/gateway.ts';
 import { StandInKubelet } from '../test/support/kubelet.ts';
 import { allow, operatorRules, RunningOperator, without } from '../test/support/operator.ts';
 import { OperatorProcess } from '../test/support/operator-process.ts';
@@ -218,53 +219,6 @@ onCluster(() => {
 
   describe('from outside', () => {
     const routes = childTypes.HTTPRoute;
-    const crds = { apiVersion: 'apiextensions.k8s.io/v1', kind: 'CustomResourceDefinition' } as const;
-    const crdType = { ...crds, plural: 'customresourcedefinitions' };
-    const text = { type: 'string' };
-    const list = (properties: object) => ({ type: 'array', items: { type: 'object', properties } });
-    /** The part of the Gateway API that is used, as strict as that is. */
-    const gateway = {
-      ...crds,
-      metadata: {
-        name: 'httproutes.gateway.networking.k8s.io',
-        annotations: { 'api-approved.kubernetes.io': 'https://github.com/kubernetes-sigs/gateway-api/pull/2997' },
-      },
-      spec: {
-        group: 'gateway.networking.k8s.io',
-        scope: 'Namespaced',
-        names: { kind: routes.kind, plural: routes.plural },
-        versions: [
-          {
-            name: 'v1',
-            served: true,
-            storage: true,
-            schema: {
-              openAPIV3Schema: {
-                type: 'object',
-                properties: {
-                  spec: {
-                    type: 'object',
-                    properties: {
-                      parentRefs: list({ name: text, namespace: text, sectionName: text }),
-                      hostnames: { type: 'array', items: text },
-                      rules: list({
-                        matches: list({ path: { type: 'object', properties: { type: text, value: text } } }),
-                        backendRefs: list({
-                          name: text,
-                          port: { type: 'integer' },
-                          weight: { type: 'integer', default: 1 },
-                        }),
-                      }),
-                    },
-                  },
-                },
-              },
-            },
-          },
-        ],
-      },
-    } as const;
-    const crdPath = `/apis/apiextensions.k8s.io/v1/customresourcedefinitions/${gateway.metadata.name}`;
     const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['iris.example.com'] };
 
     it('an Ingress leads to the front while that is asked for', async () => {
@@ -287,7 +241,7 @@ onCluster(() => {
       expect(running.operator.isReady).toBe(true);
       expect(running.log.join('\n')).not.toContain('a watch has failed');
 
-      await admin.apply(crdType, gateway as StoredObject, { fieldManager: 'test' });
+      await installGateway(admin);
       await says('routed', 'Ready', 'True Serving');
       const route = await admin.get<StoredObject & { spec: object }>(routes, { namespace, name: 'routed' });
       expect(route.spec).toMatchObject({
@@ -301,7 +255,7 @@ onCluster(() => {
         return again !== undefined && again.metadata.uid !== route.metadata.uid;
       });
 
-      await admin.call({ method: 'DELETE', path: crdPath });
+      await removeGateway(admin);
       await says('routed', 'Ready', 'False KindMissing');
       await until('nothing is watched that is not there', () => running.operator.isReady);
       await apply('routed', [irisModel(1)]);

@@ -1,10 +1,14 @@
 /** Pipelines on a real API server and a real RabbitMQ; only the kubelet is stood in for. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { errorCodeOf } from '../api/errors.ts';
 import { clientOf } from '../test/support/cluster.ts';
+import { installGateway, removeGateway } from '../test/support/gateway.ts';
 import { allow, operatorRules, RunningOperator, without } from '../test/support/operator.ts';
 import { conditionOf, onClusterWithRabbit, PipelineCluster } from '../test/support/pipeline-cluster.ts';
 import { startProxy } from '../test/support/proxy.ts';
 import { until } from '../test/support/wait.ts';
+import { childTypes } from './drivers/kubernetes/types.ts';
+import type { StoredObject } from './engine/objects.ts';
 
 onClusterWithRabbit((broker) => {
   let cluster: PipelineCluster;
@@ -272,6 +276,48 @@ onClusterWithRabbit((broker) => {
     await shop.remove('orders');
     await shop.hasGone('orders');
     await shop.says('mirror', 'Accepted', 'False PipelineNotFound');
+  });
+
+  it('an http source is led to from outside, by an Ingress or by an HTTPRoute, while that is asked for', async () => {
+    await installGateway(cluster.admin);
+    try {
+      await using shop = await cluster.shop();
+      await using _ = operator();
+      const source = { name: 'api', emits: 'order.created', http: { path: '/orders/' } };
+      const apply = (expose?: object) =>
+        shop.apply('orders', [shop.step('check')], {
+          sources: [{ ...source, http: { ...source.http, ...(expose && { expose }) } }],
+        });
+      const place = { namespace: shop.namespace, name: 'orders-api' };
+      const spec = async (kind: 'Ingress' | 'HTTPRoute') =>
+        (await cluster.admin.get<StoredObject & { spec: object }>(childTypes[kind], place)).spec;
+      const hasGone = (kind: 'Ingress' | 'HTTPRoute') =>
+        until(`no ${kind} is left`, () =>
+          spec(kind).then(
+            () => false,
+            (error) => errorCodeOf(error) === 'ClusterNotFound',
+          ),
+        );
+      await apply({ ingress: { host: 'orders.example.com' } });
+      await shop.says('orders', 'Ready', 'True Running');
+      const backend = { service: { name: 'orders-api', port: { name: 'http' } } };
+      expect(await spec('Ingress')).toMatchObject({
+        rules: [{ host: 'orders.example.com', http: { paths: [{ path: '/orders/', backend }] } }],
+      });
+      const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['orders.example.com'] };
+      await apply({ httpRoute });
+      await hasGone('Ingress');
+      await shop.says('orders', 'Ready', 'True Running');
+      expect(await spec('HTTPRoute')).toMatchObject({
+        ...httpRoute,
+        rules: [{ matches: [{ path: { value: '/orders/' } }], backendRefs: [{ name: 'orders-api', port: 80 }] }],
+      });
+      await apply();
+      await hasGone('HTTPRoute');
+      await shop.says('orders', 'Ready', 'True Running');
+    } finally {
+      await removeGateway(cluster.admin);
+    }
   });
 
   it('a container step: its image beside the consumer; one that cannot be had is said', async () => {

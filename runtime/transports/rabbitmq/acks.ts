@@ -8,8 +8,11 @@ export interface AckChannel {
 
 const tagged = (deliveryTag: number) => ({ fields: { deliveryTag } });
 
+/** Milliseconds that an acknowledgement may wait for others: a frame for each costs the broker as much as the message. */
+const waitMs = 1;
+
 /**
- * Acknowledgements of one channel, a frame for many: once a turn of the event loop, and as soon as half of what may be
+ * Acknowledgements of one channel, a frame for many: once a millisecond, and as soon as half of what may be
  * in hand is over, since the broker sends nothing more before it is told. All up to the contiguous tag together, and
  * what is beyond a message that takes longer one by one, so that nobody waits for it.
  */
@@ -30,7 +33,11 @@ export class Acks {
   #closed = false;
 
   /** @param limit deliveries that may be in hand */
-  constructor(channel: AckChannel, limit: number, schedule: (run: () => void) => void = setImmediate) {
+  constructor(
+    channel: AckChannel,
+    limit: number,
+    schedule: (run: () => void) => void = (run) => void setTimeout(run, waitMs),
+  ) {
     this.#channel = channel;
     this.#half = Math.max(1, Math.floor(limit / 2));
     this.#schedule = schedule;

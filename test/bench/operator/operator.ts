@@ -1,13 +1,16 @@
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KubeConfig } from '@kubernetes/client-node';
 import { parse } from 'yaml';
-import { type ControlPlane, missingControlPlane, startControlPlane } from '../../../hack/cluster.ts';
+import { type ControlPlane, kubeconfigOf, missingControlPlane, startControlPlane } from '../../../hack/cluster.ts';
 import { eventPipelines, modelDeployments } from '../../../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../../../operator/engine/client.ts';
 import { leases } from '../../../operator/engine/elector.ts';
 import { pathOf, type StoredObject } from '../../../operator/engine/objects.ts';
+import { CountingProxy } from '../../support/counting-proxy.ts';
 import { type Bar, judge } from '../bars.ts';
 import type { Benchmark } from '../benchmark.ts';
 import { type Options, UsageError } from '../options.ts';
@@ -34,8 +37,13 @@ interface Results {
   rssMiB: number;
   converged?: { readonly seconds: number; readonly writes: number; readonly cpuPercent: number };
   resync?: { readonly resources: number; readonly ms: number };
-  /** Milliseconds from the signal until another process leads. */
-  failOver: { term: number[]; kill: number[] };
+  failOver: {
+    /** Milliseconds from the signal until another process leads. */
+    term: number[];
+    kill: number[];
+    /** Writes of the one before after the first one of the next. */
+    overlaps: number[];
+  };
 }
 
 const exactly = (value: number): Spread => ({ median: value, min: value, max: value });
@@ -100,7 +108,23 @@ const bars: readonly Bar<Results>[] = [
     goal: 20_000,
     figure: ({ failOver: { kill } }) => (kill.length === 0 ? undefined : spread(kill)),
   },
+  {
+    name: 'writes of who led before, after the first one of the next',
+    unit: '',
+    better: 'lower',
+    goal: 0,
+    fatal: 0,
+    figure: ({ failOver: { overlaps } }) => (overlaps.length === 0 ? undefined : spread(overlaps)),
+  },
 ];
+
+/** An operator whose writes pass a proxy. */
+interface Waiting {
+  readonly operator: OperatorProcess;
+  readonly proxy: CountingProxy;
+  /** Monotonic milliseconds. */
+  readonly writtenAt: readonly number[];
+}
 
 async function inParallel(count: number, work: (index: number) => Promise<unknown>): Promise<void> {
   let next = 0;
@@ -115,7 +139,7 @@ class Bench {
   readonly #plane: ControlPlane;
   readonly #client: KubeClient;
   readonly #options: Options;
-  readonly results: Results = { rounds: [], rssMiB: 0, failOver: { term: [], kill: [] } };
+  readonly results: Results = { rounds: [], rssMiB: 0, failOver: { term: [], kill: [], overlaps: [] } };
   readonly #namespaces: string[] = [];
   #node!: StandInNode;
 
@@ -181,7 +205,8 @@ class Bench {
     const ended = await again.until('all were looked at', ({ reconciles }) => reconciles >= count);
     this.results.resync = { resources: count, ms: ended - began };
     this.results.rssMiB = Math.max(this.results.rssMiB, again.usage.rssBytes / 2 ** 20);
-    await this.#failOver(again, all);
+    await again.stop();
+    await this.#failOver(all, all[0] ?? 'rest');
   }
 
   async close(): Promise<void> {
@@ -200,23 +225,70 @@ class Bench {
     };
   }
 
-  async #failOver(first: OperatorProcess, namespaces: readonly string[]): Promise<void> {
-    let leader = first;
-    const times = this.#options.quick ? 1 : 3;
-    for (const signal of ['term', 'kill'] as const) {
-      for (let i = 0; i < times; i++) {
-        const next = await OperatorProcess.start(this.#plane.kubeconfig, lease, namespaces);
-        await next.until('it answers', () => true);
-        await sleep(4_000); // it has its copies, and looks for the Lease
-        const asked = performance.now();
-        const ended = signal === 'term' ? leader.stop() : leader.kill();
-        const at = await next.until('it leads', ({ leads }) => leads);
-        await ended;
-        this.results.failOver[signal].push(at - asked);
-        leader = next;
+  /** Under edits, so that whoever leads has something to write. */
+  async #failOver(namespaces: readonly string[], edited: string): Promise<void> {
+    const edits = this.#edit(edited);
+    const started: Waiting[] = [];
+    try {
+      let leader = await this.#waiting(namespaces, started);
+      await leader.operator.until('it leads', ({ leads }) => leads);
+      const times = this.#options.quick ? 1 : 3;
+      for (const signal of ['term', 'kill'] as const) {
+        for (let i = 0; i < times; i++) {
+          const next = await this.#waiting(namespaces, started);
+          await next.operator.until('it answers', () => true);
+          await sleep(4_000); // it has its copies, and looks for the Lease
+          const asked = performance.now();
+          const ended = signal === 'term' ? leader.operator.stop() : leader.operator.kill();
+          const at = await next.operator.until('it leads', ({ leads }) => leads);
+          await ended;
+          this.results.failOver[signal].push(at - asked);
+          await next.operator.until('it writes', () => next.writtenAt.length > 0);
+          const [first = 0] = next.writtenAt;
+          this.results.failOver.overlaps.push(leader.writtenAt.filter((time) => time > first).length);
+          leader = next;
+        }
+      }
+    } finally {
+      await edits.stop();
+      for (const { operator, proxy } of started) {
+        await operator.stop();
+        await proxy[Symbol.asyncDispose]();
       }
     }
-    await leader.stop();
+  }
+
+  /** An operator whose writes are timed. */
+  async #waiting(namespaces: readonly string[], started: Waiting[]): Promise<Waiting> {
+    const proxy = await CountingProxy.start(this.#plane);
+    const path = join(mkdtempSync(join(tmpdir(), 'levada-bench-proxied-')), 'kubeconfig');
+    writeFileSync(path, JSON.stringify(kubeconfigOf(this.#plane, this.#plane.admin, proxy.url)), { mode: 0o600 });
+    const writtenAt: number[] = [];
+    proxy.written = () => writtenAt.push(performance.now());
+    const one = { operator: await OperatorProcess.start(path, lease, namespaces), proxy, writtenAt };
+    started.push(one);
+    return one;
+  }
+
+  /** Fifty edits a second, each of another resource than the one before. */
+  #edit(namespace: string): { stop(): Promise<void> } {
+    let stopped = false;
+    const run = async () => {
+      for (let index = 0; !stopped; index++) {
+        const path = pathOf(modelDeployments, { namespace, name: `model-${index % 40}` });
+        const body = { spec: { replicas: 1 + (Math.floor(index / 40) % 2) } };
+        await this.#client.call({ method: 'PATCH', path, body, contentType: 'application/merge-patch+json' });
+        await sleep(20);
+      }
+    };
+    const running = run();
+    running.catch(() => {}); // told by stop()
+    return {
+      stop() {
+        stopped = true;
+        return running;
+      },
+    };
   }
 
   async #load(namespace: string): Promise<Round['loader']> {
@@ -276,7 +348,7 @@ function tableOf({ rounds, rssMiB, converged, resync, failOver }: Results): stri
     ...(resync
       ? [[`cold resync of ${resync.resources}`, `${seconds([resync.ms])} s`, 'from leading to the last look']]
       : []),
-    ['fail-over', `SIGTERM ${seconds(failOver.term)} s`, `SIGKILL ${seconds(failOver.kill)} s`],
+    ['fail-over under edits', `SIGTERM ${seconds(failOver.term)} s`, `SIGKILL ${seconds(failOver.kill)} s`],
   ];
   return `### Operator\n\n${markdownTable(['', '', ''], rows)}`;
 }
