@@ -1,14 +1,21 @@
-/** A rollout on a cluster, under load from a pod: a good version takes over, one that dies goes back, no request fails. */
+/**
+ * Rollouts on a cluster, under requests from a pod that start at fixed times, whatever becomes of those before: a good version
+ * takes over, bad ones and one that dies go back, no request fails.
+ */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { parse } from 'yaml';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import { Namespace } from '../support/e2e.ts';
-import { root } from '../support/up.ts';
+import { Looks } from '../support/looks.ts';
+import { iris, root } from '../support/up.ts';
 import { until } from '../support/wait.ts';
 
 const example = await readFile(join(root, 'examples/iris/iris.yaml'), 'utf8');
+type Status = NonNullable<ModelDeployment['status']>;
+
+const perSecond = 200;
 const rollout = {
   interval: '1s',
   steps: [
@@ -28,10 +35,10 @@ it('takes over step by step, and goes back from a version that dies', async () =
   const resource = parse(example.replaceAll('file:///models/iris/', 'pvc://iris/')) as { spec: object };
   await namespace.apply([{ ...resource, spec: { ...resource.spec, rollout } }]);
   await namespace.says('modeldeployment/iris', 'Ready', 'True Serving');
-  const load = await namespace.load('http://iris', 8);
+  const load = await namespace.load('http://iris', { perSecond });
   const patch = (spec: object) =>
     namespace.kubectl('patch', 'modeldeployment', 'iris', '--type=merge', '-p', JSON.stringify({ spec }));
-  const comesTo = (what: string, check: (status: NonNullable<ModelDeployment['status']>) => boolean) =>
+  const comesTo = (what: string, check: (status: Status) => boolean) =>
     until(
       what,
       async () => {
@@ -67,4 +74,61 @@ it('takes over step by step, and goes back from a version that dies', async () =
   expect(result).toMatchObject({ wrong: 0, failed: 0, samples: [] });
   const events = await namespace.kubectl('get', 'events', '-o', 'jsonpath={.items[*].reason}');
   for (const reason of ['RolloutStarted', 'StepStarted', 'Promoted', 'RolledBack']) expect(events).toContain(reason);
+});
+
+/** The stable version gives Y = X. Each is a folder of test/fixtures/models, and does its harm with that row. */
+const bad = [
+  { name: 'wrong-shapes', model: 'wider', row: [1, 2] },
+  { name: 'not-a-number', model: 'nan-output', row: [0, 1] },
+  { name: 'slow', model: 'slow-on-demand', row: [30_000, 1] },
+  // 3.6 GB, of which the container may have a seventh.
+  { name: 'out-of-memory', model: 'huge-alloc-on-demand', row: [30_000, 1] },
+];
+
+it('goes back from each bad model within two intervals from its third failure', async () => {
+  await using namespace = await Namespace.create();
+  await namespace.claim('models', 'test/fixtures/models');
+  await namespace.restrict();
+  await namespace.startClient();
+  const versions = [{ name: 'good', model: 'fails-when-negative' }, ...bad].map(({ name, model }) => ({
+    name,
+    uri: `pvc://models/${model}`,
+  }));
+  const resources = { limits: { memory: '512Mi' } };
+  await namespace.apply([iris({ versions, serve: 'good', classNames: undefined, resources, rollout })]);
+  await namespace.says('modeldeployment/iris', 'Ready', 'True Serving');
+  for (const { name, row } of bad) {
+    const load = await namespace.load('http://iris', { perSecond, row });
+    const looks = new Looks();
+    const pods: string[] = [];
+    let status: Status | undefined;
+    const ends = [
+      namespace.watch<Status>(['modeldeployment', 'iris'], (now) => {
+        status = now;
+        if (now.rollout?.candidate === name) looks.note(now.rollout);
+      }),
+      // They go when the rollout has gone back.
+      namespace.watch<object>(['pods', '-l', `levada.dev/version=${name}`], (pod) => pods.push(JSON.stringify(pod))),
+    ];
+    try {
+      const spec = JSON.stringify({ spec: { serve: name } });
+      await namespace.kubectl('patch', 'modeldeployment', 'iris', '--type=merge', '-p', spec);
+      const seen = () => JSON.stringify(status);
+      const isBack = () => status?.lastRollback?.version === name;
+      await until(`${name} has gone back`, isBack, { timeoutMs: 180_000, seen });
+      if (name === 'out-of-memory') {
+        await until('its pod says why', () => pods.some((pod) => pod.includes('"reason":"OOMKilled"')), {
+          seen: () => pods.join('\n'),
+        });
+      }
+    } finally {
+      for (const end of ends) end();
+    }
+    const result = await load.stop();
+    const { intervals, ms } = looks.intervalsToRollBack();
+    console.log(`e2e: ${name} went back after ${intervals} looks, ${ms} ms; ${JSON.stringify(result)}`);
+    expect(status).toMatchObject({ stableVersion: 'good', lastRollback: { gate: 'errorRate' } });
+    expect(intervals).toBeLessThanOrEqual(2);
+    expect(result).toMatchObject({ wrong: 0, failed: 0, samples: [] });
+  }
 });

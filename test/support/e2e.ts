@@ -1,6 +1,7 @@
 /** What tests on a whole cluster share: kubectl, namespaces, a client inside of the cluster. */
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
 import { beforeEach, inject } from 'vitest';
 import type { Condition, ConditionType } from '../../api/v1alpha1/common.ts';
@@ -91,6 +92,15 @@ export class Namespace implements AsyncDisposable {
   /** The object, as it is now. */
   async get<T>(kind: string, name: string): Promise<T> {
     return JSON.parse(await this.kubectl('get', kind, name, '-o', 'json')) as T;
+  }
+
+  /** Each status of some objects, from now on, as the API server tells of it. @param what as for `get` @returns what ends it */
+  watch<T>(what: readonly string[], seen: (status: T) => void): () => void {
+    const [program, ...args] = this.#command(['get', ...what, '--watch', '-o', 'jsonpath={.status}{"\\n"}']);
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    createInterface({ input: child.stdout }).on('line', (line) => line !== '' && seen(JSON.parse(line) as T));
+    child.on('error', (error) => console.error(error.message)); // then nothing is seen, which fails
+    return () => child.kill();
   }
 
   #command(args: readonly string[]): [string, ...string[]] {
@@ -236,8 +246,15 @@ export class Namespace implements AsyncDisposable {
     await this.kubectl('wait', '--for=condition=Ready', 'pod/client', '--timeout=120s');
   }
 
-  /** The load client of test/support/load.ts, in that pod. */
-  load(url: string, how: number | Asking): Promise<Load> {
+  /** The load client of test/support/load.ts, in that pod. It begins once a node's kube-proxy knows of the Service too: Ready says nothing of that. */
+  async load(url: string, how: number | Asking): Promise<Load> {
+    const asks = `const until = Date.now() + 30_000;
+      const ok = () => fetch('${url}/health').then((res) => res.ok, () => false);
+      while (!(await ok())) {
+        if (Date.now() > until) throw new Error('no answer within 30 s');
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }`;
+    await this.kubectl('exec', 'client', '--', 'node', '--input-type=module', '-e', asks);
     const exec = this.#command(['exec', '-i', 'client', '--', 'node', 'test/support/load.ts']);
     return startLoad(url, how, exec);
   }
