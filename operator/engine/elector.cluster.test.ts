@@ -68,6 +68,32 @@ onCluster((cluster) => {
     expect(failures).toEqual([]);
   });
 
+  it('gives it back also while it is being renewed', async () => {
+    const namespace = await lease();
+    const [written, told] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    let renewals = 0;
+    // The API server has the renewal, and its answer is on its way.
+    const slow = Object.create(client) as KubeClient;
+    slow.call = async (request) => {
+      const answer = await client.call<never>(request);
+      if (request.method === 'PUT' && ++renewals === 2) {
+        written.resolve();
+        await told.promise;
+      }
+      return answer;
+    };
+    const { one, failures } = elector(namespace, 'a', slow, { leaseMs: 60_000, renewMs: 50_000 });
+    expect(await one.acquire()).toBe(true);
+    const holding = one.hold();
+    await written.promise;
+    const released = one.release();
+    told.resolve();
+    await released;
+    expect(await holding).toBe('released');
+    expect(failures).toEqual([]);
+    expect((await read(namespace)).spec?.holderIdentity).toBe('');
+  });
+
   it('has one leader of many that ask at the same time', async () => {
     const namespace = await lease();
     const all = Array.from({ length: 5 }, (_, index) => elector(namespace, `e${index}`).one);

@@ -51,6 +51,8 @@ export class Elector {
   /** As it was seen last, and when it was first seen so. */
   #seen: { readonly version: string; readonly at: number } | undefined;
   #lease: Lease | undefined;
+  /** The attempt that is under way, or was last. */
+  #trying: Promise<boolean> = Promise.resolve(false);
 
   constructor(client: KubeClient, options: ElectorOptions) {
     this.#client = client;
@@ -101,6 +103,8 @@ export class Elector {
   /** Gives the lease back, if it is held: the next one need not wait for its end. Failing that, it runs out. */
   async release(): Promise<void> {
     this.#ended.abort();
+    // A renewal that is under way makes another version of the lease.
+    await this.#trying;
     const lease = this.#lease;
     if (lease?.spec?.holderIdentity !== this.#options.identity) return;
     try {
@@ -115,8 +119,13 @@ export class Elector {
     }
   }
 
-  /** One attempt to take or to renew it. */
-  async #try(): Promise<boolean> {
+  /** One attempt to take or to renew it. Never rejects. */
+  #try(): Promise<boolean> {
+    this.#trying = this.#attempt();
+    return this.#trying;
+  }
+
+  async #attempt(): Promise<boolean> {
     const { identity, leaseMs, namespace, name, now, renewMs } = this.#options;
     try {
       const lease = await this.#client.call<Lease>({
