@@ -5,6 +5,7 @@ import { kinds, type Resource, type ResourceKind } from '../api/v1alpha1/resourc
 import { refusedParts, refusedPods } from '../operator/drivers/kubernetes/refused.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../operator/engine/client.ts';
+import { kubeconfigAccess } from '../operator/engine/kubeconfig.ts';
 import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
 import { podTemplatePath, podTemplateProblems } from '../operator/objects/pod-templates.ts';
 import { renderObjects } from '../operator/objects/render.ts';
@@ -90,7 +91,7 @@ export async function onCluster<T>(
 ): Promise<T> {
   const config = configOf(flags);
   const { namespace = config.getContextObject(config.getCurrentContext())?.namespace ?? 'default' } = flags;
-  const client = new KubeClient(config);
+  const client = new KubeClient(kubeconfigAccess(config));
   try {
     return await work(client, namespace, config);
   } finally {

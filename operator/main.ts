@@ -7,12 +7,12 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { parseArgs } from 'node:util';
-import { KubeConfig } from '@kubernetes/client-node';
 import { pino } from 'pino';
 import { LevadaError, messageOf } from '../api/errors.ts';
 import { startAdmin } from '../runtime/admin.ts';
-import { KubeClient } from './engine/client.ts';
+import { type Access, KubeClient } from './engine/client.ts';
 import { OperatorMetrics } from './engine/metrics.ts';
+import { serviceAccountAccess } from './engine/service-account.ts';
 import { Operator } from './operator.ts';
 
 const logger = pino({ base: null, timestamp: pino.stdTimeFunctions.isoTime });
@@ -47,12 +47,24 @@ function readFlags(args: readonly string[]) {
   return { image, lease: { namespace: place, name }, namespaces, broker, health: { host, port: Number(port) } };
 }
 
-async function main(): Promise<number> {
-  const { health, namespaces, broker, ...flags } = readFlags(process.argv.slice(2));
+/** @throws LevadaError KubeconfigInvalid */
+async function findAccess(): Promise<Access> {
+  const own = process.env['KUBECONFIG'] ? undefined : serviceAccountAccess(process.env);
+  if (own) return own;
+  // Only outside of a pod: what reads kubeconfigs is large.
+  const [{ KubeConfig }, { kubeconfigAccess }] = await Promise.all([
+    import('@kubernetes/client-node'),
+    import('./engine/kubeconfig.ts'),
+  ]);
   const config = new KubeConfig();
   config.loadFromDefault();
+  return kubeconfigAccess(config);
+}
+
+async function main(): Promise<number> {
+  const { health, namespaces, broker, ...flags } = readFlags(process.argv.slice(2));
   const metrics = new OperatorMetrics();
-  const client = new KubeClient(config, (method, code) => metrics.requested(method, code));
+  const client = new KubeClient(await findAccess(), (method, code) => metrics.requested(method, code));
   const identity = `${hostname()}_${randomUUID()}`;
   const places = { ...(namespaces && { namespaces }), ...(broker && { broker }) };
   const operator = new Operator(client, { ...flags, ...places, identity, metrics, log });

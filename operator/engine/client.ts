@@ -1,7 +1,5 @@
-import type { RequestOptions } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
-import { HttpMethod, type KubeConfig, RequestContext } from '@kubernetes/client-node';
-import { Agent, type buildConnector, type Dispatcher, request } from 'undici';
+import { type Dispatcher, request } from 'undici';
 import { errorCodeOf, LevadaError, messageOf } from '../../api/errors.ts';
 import { refusal, type Status, silence } from './failure.ts';
 import { type Place, pathOf, type ResourceType, type StoredObject } from './objects.ts';
@@ -45,37 +43,36 @@ const defaultTimeoutMs = 30_000;
 const busyAttempts = 4;
 const longestBusyMs = 5_000;
 
-interface Credentials {
+/** How an API server is reached, for a while. */
+export interface Credentials {
   readonly headers: Record<string, string>;
   readonly dispatcher: Dispatcher;
+}
+
+/** An API server, as a kubeconfig names it (kubeconfig.ts), or the service account of a pod (service-account.ts). */
+export interface Access {
+  /** URL without a slash at its end. */
+  readonly server: string;
+  /** What is valid now: a service account's token is renewed on disk, others by programs. */
+  credentials(): Promise<Credentials>;
+}
+
+interface Known extends Credentials {
   readonly until: number;
 }
 
-/**
- * Requests to an API server. Objects go through as they are: the typed models of the client library drop fields that they
- * do not know, so only its reading of kubeconfigs and of credentials is used.
- */
+/** Requests to an API server. Objects go through as they are: typed models of a client library drop fields that they do not know. */
 export class KubeClient {
-  readonly #config: KubeConfig;
-  readonly #server: string;
-  #credentials: Promise<Credentials> | undefined;
+  readonly #access: Access;
+  #credentials: Promise<Known> | undefined;
   #current: Dispatcher | undefined;
 
   readonly #requested: (method: string, code: string) => void;
 
-  /**
-   * @param requested told of each request and the status code of its answer; `<error>`: there was none
-   * @throws LevadaError KubeconfigInvalid without a cluster
-   */
-  constructor(config: KubeConfig, requested: (method: string, code: string) => void = () => {}) {
-    this.#config = config;
+  /** @param requested told of each request and the status code of its answer; `<error>`: there was none */
+  constructor(access: Access, requested: (method: string, code: string) => void = () => {}) {
+    this.#access = access;
     this.#requested = requested;
-    const cluster = config.getCurrentCluster();
-    if (!cluster) {
-      const detail = `the context ${config.getCurrentContext() || '(none)'} names no cluster`;
-      throw new LevadaError('KubeconfigInvalid', { detail });
-    }
-    this.#server = cluster.server.replace(/\/+$/, '');
   }
 
   /**
@@ -183,7 +180,7 @@ export class KubeClient {
 
   async #send(call: Call): Promise<Dispatcher.ResponseData> {
     const { method, path, query = {}, body, contentType = 'application/json', signal } = call;
-    const url = new URL(this.#server + path);
+    const url = new URL(this.#access.server + path);
     for (const [name, value] of Object.entries(query)) {
       if (value !== undefined) url.searchParams.set(name, String(value));
     }
@@ -218,7 +215,7 @@ export class KubeClient {
     throw refusal(what, response.statusCode, status, Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined);
   }
 
-  async #authorized(): Promise<Credentials> {
+  async #authorized(): Promise<Known> {
     const before = this.#credentials;
     const credentials = before && (await before.catch(() => undefined));
     if (credentials && credentials.until > performance.now()) return credentials;
@@ -227,10 +224,10 @@ export class KubeClient {
     return await (this.#credentials ?? this.#find());
   }
 
-  async #find(): Promise<Credentials> {
-    let found: Omit<Credentials, 'until'>;
+  async #find(): Promise<Known> {
+    let found: Credentials;
     try {
-      found = await credentialsOf(this.#config);
+      found = await this.#access.credentials();
     } catch (error) {
       throw new LevadaError('ClusterUnauthorized', { detail: messageOf(error) }, { cause: error });
     }
@@ -279,32 +276,4 @@ function statusOf(text: string): Status {
   } catch {
     return { message: text.trim() };
   }
-}
-
-/** Headers and connections that the current context of a kubeconfig asks for. */
-async function credentialsOf(config: KubeConfig): Promise<Omit<Credentials, 'until'>> {
-  const context = new RequestContext('https://kubernetes.default.svc', HttpMethod.GET);
-  await config.applySecurityAuthentication(context);
-  const headers = context.getHeaders();
-  const tls: RequestOptions = {};
-  await config.applyToHTTPSOptions(tls);
-  const { ca, cert, key, servername, rejectUnauthorized } = tls;
-  const way = config.createDispatcherOptions(config.getCurrentCluster(), {
-    ...(ca && { ca }),
-    ...(cert && { cert }),
-    ...(key && { key }),
-    ...(servername !== undefined && { servername }),
-    ...(rejectUnauthorized !== undefined && { rejectUnauthorized }),
-  });
-  const proxied = context.getDispatcher() as Dispatcher | undefined;
-  if (proxied && (way.type === 'proxy' || way.type === 'socks')) return { headers, dispatcher: proxied };
-  await proxied?.close();
-  // HTTP/1.1: all streams of an HTTP/2 session share one connection, and one that fell silent would be used for ever.
-  return {
-    headers,
-    dispatcher: new Agent({
-      allowH2: false,
-      ...(way.type === 'agent' && { connect: way.connect as buildConnector.BuildOptions }),
-    }),
-  };
 }

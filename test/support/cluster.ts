@@ -7,6 +7,7 @@ import { parse } from 'yaml';
 import { type ClusterUser, type ControlPlane, kubeconfigOf } from '../../hack/cluster.ts';
 import { eventPipelines, modelDeployments } from '../../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../../operator/engine/client.ts';
+import { kubeconfigAccess } from '../../operator/engine/kubeconfig.ts';
 import { pathOf, type StoredObject } from '../../operator/engine/objects.ts';
 import { root } from './up.ts';
 import { until } from './wait.ts';
@@ -31,7 +32,7 @@ export function onCluster(tests: (cluster: TestCluster) => void): void {
 export function clientOf(cluster: Pick<TestCluster, 'server' | 'ca'>, user: ClusterUser, through?: string): KubeClient {
   const config = new KubeConfig();
   config.loadFromString(JSON.stringify(kubeconfigOf(cluster, user, through)));
-  return new KubeClient(config);
+  return new KubeClient(kubeconfigAccess(config));
 }
 
 /** Makes a namespace. @returns its name */

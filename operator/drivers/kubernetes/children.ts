@@ -108,7 +108,9 @@ export class Children {
   isSettled(object: KubernetesObject): boolean {
     const found = this.#copies[object.kind as ChildKind].get(object.metadata.namespace ?? '', object.metadata.name);
     if (!found) return false;
-    if (isApplied(object, found)) return true;
+    // Of what was listed each object leaves out what kind it is.
+    const { apiVersion: _, kind: __, ...rest } = object;
+    if (isApplied(rest, found)) return true;
     const { key, text } = this.#asFutile(object);
     return this.#futile.get(key) === text;
   }

@@ -7,6 +7,7 @@ import { fetchedFile } from '../../../api/contract/model-uri.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import { type ControlPlane, startControlPlane } from '../../../hack/cluster.ts';
 import { clientOf, onCluster } from '../../../test/support/cluster.ts';
+import { CountingProxy } from '../../../test/support/counting-proxy.ts';
 import { StandInKubelet } from '../../../test/support/kubelet.ts';
 import { file, type Handler, Origin } from '../../../test/support/origin.ts';
 import { fixture, irisModel, root } from '../../../test/support/up.ts';
@@ -70,13 +71,13 @@ onCluster(() => {
     await until('it is gone', isGone); // the garbage collector removes what it owned first
   }
   const signer = signerOf(newSigningKey());
-  async function startDriver(image = 'levada:test'): Promise<Driver> {
+  async function startDriver(image = 'levada:test', by = client): Promise<Driver> {
     const places = { backoff: { firstMs: 20, maxMs: 200 }, failed: () => {} };
-    const owners = new Copy<ModelDeployment & StoredObject>(client, modelDeployments, places);
-    const children = new Children(client, places);
-    const podCopy = new Copy<LivePod>(client, pods, places, ours);
+    const owners = new Copy<ModelDeployment & StoredObject>(by, modelDeployments, places);
+    const children = new Children(by, places);
+    const podCopy = new Copy<LivePod>(by, pods, places, ours);
     const driver = new ModelDriver({
-      ...{ client, owners, children, pods: podCopy, image },
+      ...{ client: by, owners, children, pods: podCopy, image },
       keyOf: (namespace, name) => `${namespace}/${name}`,
       pauses: { soon: 100, maybe: 500, never: 2_000 },
       signer: async () => signer,
@@ -340,11 +341,17 @@ onCluster(() => {
       const before = await driver.observe(owner);
       const { metadata } = await read(deployment);
       await driver.close();
-      driver = await startDriver();
+      await using proxy = await CountingProxy.start(plane);
+      const counted = clientOf(plane, plane.admin, proxy.url);
+      driver = await startDriver(undefined, counted);
       await reaches('it knows', (observed) => observed.units['iris-v1']?.sha256 !== undefined);
       expect(await driver.observe(owner)).toEqual(before);
       expect(await driver.apply(owner, serving(unit))).toBe(false);
       expect((await read(deployment)).metadata.generation).toBe(metadata.generation);
+      expect(proxy.seen).toEqual([]);
+      await driver.close();
+      await counted.close();
+      driver = await startDriver();
     });
   });
 });

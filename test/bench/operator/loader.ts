@@ -3,7 +3,7 @@
  * client and by nothing else. Prints `RESULT {…}`.
  */
 import { KubeConfig } from '@kubernetes/client-node';
-import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
+import type { ModelDeployment, ModelDeploymentStatus } from '../../../api/v1alpha1/model-deployment.ts';
 import {
   type ChildKind,
   childTypes,
@@ -11,6 +11,8 @@ import {
   modelDeployments,
 } from '../../../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../../../operator/engine/client.ts';
+import { EventRecorder, transitions } from '../../../operator/engine/events.ts';
+import { kubeconfigAccess } from '../../../operator/engine/kubeconfig.ts';
 import { pathOf, type StoredObject } from '../../../operator/engine/objects.ts';
 import { Reflector } from '../../../operator/engine/reflector.ts';
 import { renderObjects } from '../../../operator/objects/render.ts';
@@ -23,10 +25,22 @@ import { isSettled } from './node.ts';
 const [, , kubeconfig = '', namespace = '', concurrency = '16'] = process.argv;
 const config = new KubeConfig();
 config.loadFromFile(kubeconfig);
-const client = new KubeClient(config);
+const client = new KubeClient(kubeconfigAccess(config));
 const fieldManager = 'loader';
 
+const events = new EventRecorder(client, {
+  instance: 'loader',
+  now: () => new Date(),
+  failed: (error) => console.error(error),
+});
 let writes = 0;
+
+interface Begun {
+  /** With its status of then. */
+  readonly resource: ModelDeployment;
+  /** The text of what was applied of each object, by kind and name. */
+  readonly applied: ReadonlyMap<string, string>;
+}
 
 /** @returns the text of what was applied of each object, by kind and name */
 async function applyObjects(resource: ModelDeployment, plan: UnitPlan, applied: ReadonlyMap<string, string>) {
@@ -42,17 +56,20 @@ async function applyObjects(resource: ModelDeployment, plan: UnitPlan, applied: 
   return all;
 }
 
-async function applyStatus(resource: ModelDeployment, status: object): Promise<void> {
+async function applyStatus(resource: ModelDeployment, status: ModelDeploymentStatus): Promise<void> {
   const object = { metadata: { namespace, name: resource.metadata.name }, status } as StoredObject;
   await client.apply(modelDeployments, object, { fieldManager, subresource: 'status' });
-  writes++;
+  const before = resource.status?.conditions ?? [];
+  await events.transition(resource, before, status.conditions);
+  writes += 1 + transitions(before, status.conditions).length;
 }
 
 /** What is written before its pods are there. */
-async function begin(resource: ModelDeployment): Promise<ReadonlyMap<string, string>> {
+async function begin(resource: ModelDeployment): Promise<Begun> {
   const plan = planModel(resource, nothingObserved, new Date().toISOString());
   const applied = await applyObjects(resource, plan, new Map());
   for (const { name, replicas } of plan.units) {
+    if (replicas === 1) continue; // the API server's own default
     await client.call({
       method: 'PATCH',
       path: pathOf(childTypes.Deployment, { namespace, name, subresource: 'scale' }),
@@ -63,11 +80,11 @@ async function begin(resource: ModelDeployment): Promise<ReadonlyMap<string, str
     writes++;
   }
   await applyStatus(resource, plan.status);
-  return applied;
+  return { applied, resource: { ...resource, status: plan.status } };
 }
 
 /** What is written once they are: that it serves, and the digest that it serves. */
-async function finish(resource: ModelDeployment, applied: ReadonlyMap<string, string>): Promise<void> {
+async function finish({ resource, applied }: Begun): Promise<void> {
   const now = new Date().toISOString();
   const { units, fronts } = planModel(resource, nothingObserved, now);
   const observed: Observed = {
@@ -111,9 +128,9 @@ async function load(resource: ModelDeployment): Promise<void> {
     settling.set(name, one);
     return one.promise;
   });
-  const applied = await begin(resource);
+  const begun = await begin(resource);
   // Nobody waits for the pods of one: the next one is begun meanwhile.
-  finishing.push(Promise.all(all).then(() => finish(resource, applied)));
+  finishing.push(Promise.all(all).then(() => finish(begun)));
 }
 
 const finishing: Promise<void>[] = [];

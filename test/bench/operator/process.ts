@@ -1,7 +1,8 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ControlPlane } from '../../../hack/cluster.ts';
 import { freePorts } from '../../../hack/free-ports.ts';
 import { loadCore, type StartedProcess, start } from '../process.ts';
 import { usage } from '../procfs.ts';
@@ -17,13 +18,30 @@ export interface Figures {
   readonly isIdle: boolean;
 }
 
+/** As in a pod of the cluster. */
+export function inPod({ ca, port, admin }: ControlPlane): Record<string, string> {
+  const folder = mkdtempSync(join(tmpdir(), 'levada-bench-account-'));
+  writeFileSync(join(folder, 'ca.crt'), ca);
+  writeFileSync(join(folder, 'token'), admin.token, { mode: 0o600 });
+  return {
+    KUBECONFIG: '',
+    LEVADA_SERVICE_ACCOUNT: folder,
+    KUBERNETES_SERVICE_HOST: '127.0.0.1',
+    KUBERNETES_SERVICE_PORT: String(port),
+  };
+}
+
 /** An operator in a process of its own, watched through its metrics. */
 export class OperatorProcess {
   readonly #started: StartedProcess;
   readonly #url: string;
 
-  /** @param namespaces that it looks after */
-  static async start(kubeconfig: string, lease: string, namespaces: readonly string[]): Promise<OperatorProcess> {
+  /** @param access what tells it where the API server is @param namespaces that it looks after */
+  static async start(
+    access: Record<string, string>,
+    lease: string,
+    namespaces: readonly string[],
+  ): Promise<OperatorProcess> {
     const [port = 0] = await freePorts(['127.0.0.1']);
     const flags = ['--image', 'levada:bench', '--lease', lease, '--health', `127.0.0.1:${port}`];
     const args = ['operator/main.ts', ...flags, ...namespaces.flatMap((name) => ['--namespace', name])];
@@ -32,7 +50,7 @@ export class OperatorProcess {
       {
         command: process.execPath,
         args: args.map((arg, i) => (i === 0 ? join(root, arg) : arg)),
-        env: { KUBECONFIG: kubeconfig },
+        env: access,
       },
       { logPath: join(folder, 'log'), core: loadCore },
     );
