@@ -178,6 +178,28 @@ onCluster((cluster) => {
     );
   });
 
+  it('levada validate --server asks about the pods of a step', async () => {
+    const file = join(folder, 'orders.yaml');
+    const text = (podTemplate: object) => `apiVersion: levada.dev/v1alpha1
+kind: EventPipeline
+metadata: { name: orders }
+spec:
+  broker: { rabbitmq: { secretRef: { name: rabbitmq } } }
+  sources: [{ name: api, emits: order.created, http: { path: /orders/ } }]
+  steps:
+    - name: check
+      consumes: [order.created]
+      http: { url: 'http://check/' }
+      podTemplate: ${JSON.stringify(podTemplate)}
+`;
+    await writeFile(file, text({ spec: { priorityClassName: 'system-node-critical' } }));
+    expect(await run(validateCommand(), file, '--server', ...flags())).toMatchObject({ exitCode: 0, stderr: '' });
+    await writeFile(file, text({ spec: { restartPolicy: 'Never' } }));
+    const { stdout, exitCode } = await run(validateCommand(), file, '--server', ...flags());
+    expect(exitCode).toBe(1);
+    expect(stdout).toMatch(/orders\.yaml:11:7: .*spec\.steps\[0\]\.podTemplate: .*restartPolicy: Unsupported value/);
+  });
+
   it.skipIf(!hasKubectl).for(['examples/iris/iris.yaml', 'examples/shop/shop.yaml'])(
     '%s survives kubectl get -o yaml | kubectl apply -f -',
     async (example) => {
