@@ -1,4 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { errorCodeOf } from '../../api/errors.ts';
 import type { KeyedQueue, QueueObserver } from './queue.ts';
 
 /** Seconds, as controller-runtime has them. */
@@ -21,7 +22,7 @@ export class OperatorMetrics {
     const labelNames = ['controller'] as const;
     this.#reconciles = new Counter({
       name: 'controller_runtime_reconcile_total',
-      help: 'Reconciliations, by how they ended: success, or error and so tried again.',
+      help: 'Reconciliations, by how they ended: success, error, or requeue after a conflict; the last two are tried again.',
       labelNames: ['controller', 'result'],
       registers,
     });
@@ -61,8 +62,11 @@ export class OperatorMetrics {
   }
 
   reconciled(controller: string, ms: number, error: unknown): void {
-    this.#reconciles.inc({ controller, result: error === undefined ? 'success' : 'error' });
-    if (error !== undefined) this.#errors.inc({ controller });
+    // Somebody else wrote meanwhile: it is looked at anew, and nothing is wrong.
+    const isConflict = errorCodeOf(error) === 'ClusterConflict';
+    const result = error === undefined ? 'success' : isConflict ? 'requeue' : 'error';
+    this.#reconciles.inc({ controller, result });
+    if (result === 'error') this.#errors.inc({ controller });
     this.#seconds.observe({ controller }, ms / 1000);
   }
 
