@@ -5,10 +5,25 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { requireModelsPython } from '../../test/support/models.ts';
-import { describeExit, runPython } from '../python.ts';
+import { WarmPython } from '../../test/support/warm-python.ts';
+import { describeExit, type PythonRun, type RunOptions, runPython } from '../python.ts';
 import { type ConvertOptions, convertModel } from './convert.ts';
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+
+/** Absent: each script has a process of its own. */
+let warm: WarmPython | undefined;
+
+vi.mock('../python.ts', async (original) => {
+  const real = await original<typeof import('../python.ts')>();
+  const run = async (python: string, args: readonly string[], options: RunOptions): Promise<PythonRun> => {
+    if (!warm || !args[0]?.endsWith('.py')) return await real.runPython(python, args, options);
+    const ended = await warm.run(args);
+    for (const line of ended.stderr) options.onStderrLine?.(line);
+    return ended;
+  };
+  return { ...real, runPython: run };
+});
 
 let python: string;
 let pickles: string;
@@ -33,12 +48,14 @@ beforeEach(async (context) => {
   if (pickles === undefined) {
     pickles = await temporary();
     await script('test_models.py', pickles);
+    warm = await WarmPython.start(python, ['sklearn', 'skl2onnx', 'onnxruntime', 'pandas']);
   }
   folder = await temporary();
   progress.length = 0;
 }, 300_000);
 
 afterAll(async () => {
+  await warm?.close();
   vi.unstubAllEnvs();
   await Promise.all(made.map((path) => rm(path, { recursive: true, force: true })));
 });
@@ -57,8 +74,13 @@ const probabilities = (classes: number) => ({ name: 'probabilities', type: 'FP32
 const column = (name: string, type: string) => ({ name, type, shape: [-1, 1] });
 
 describe('what is converted', { timeout: 60_000 }, () => {
-  it('a classifier, with a file that has the digest of the report', async () => {
-    const report = await convert('forest.joblib');
+  it('a classifier, with a file that has the digest of the report; also by a process of its own', async () => {
+    const kept = warm;
+    warm = undefined;
+    const alone = await convert('forest.joblib');
+    warm = kept;
+    const report = await convert('forest.joblib', { force: true });
+    expect(report).toEqual(alone);
     expect(report).toMatchObject({
       output: join(folder, 'model.onnx'),
       estimator: 'sklearn.ensemble._forest.RandomForestClassifier',
@@ -211,6 +233,8 @@ describe('what is refused', { timeout: 60_000 }, () => {
   });
 
   it('what takes too long, and what the user stops', async () => {
+    await warm?.close();
+    warm = undefined; // a process that can be killed
     await expect(convert('forest.joblib', { timeoutMs: 100 })).rejects.toThrow(/did not finish in time/);
     const signal = AbortSignal.timeout(1_000);
     await expect(convert('forest.joblib', { signal })).rejects.toThrow(/timeout/);

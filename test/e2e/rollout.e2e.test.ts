@@ -9,6 +9,7 @@ import { parse } from 'yaml';
 import type { ModelDeployment } from '../../api/v1alpha1/model-deployment.ts';
 import { Namespace } from '../support/e2e.ts';
 import { Looks } from '../support/looks.ts';
+import { podModelServers } from '../support/processes.ts';
 import { iris, root } from '../support/up.ts';
 import { until } from '../support/wait.ts';
 
@@ -76,14 +77,41 @@ it('takes over step by step, and goes back from a version that dies', async () =
   for (const reason of ['RolloutStarted', 'StepStarted', 'Promoted', 'RolledBack']) expect(events).toContain(reason);
 });
 
-/** The stable version gives Y = X. Each is a folder of test/fixtures/models, and does its harm with that row. */
-const bad = [
+interface Bad {
+  readonly name: string;
+  /** Folder of test/fixtures/models. The stable version gives Y = X. */
+  readonly model: string;
+  /** It does its harm with that. */
+  readonly row: readonly number[];
+  /** Done to each of its processes while it has its share. */
+  readonly signal?: NodeJS.Signals;
+}
+
+const bad: readonly Bad[] = [
   { name: 'wrong-shapes', model: 'wider', row: [1, 2] },
   { name: 'not-a-number', model: 'nan-output', row: [0, 1] },
   { name: 'slow', model: 'slow-on-demand', row: [30_000, 1] },
   // 3.6 GB, of which the container may have a seventh.
   { name: 'out-of-memory', model: 'huge-alloc-on-demand', row: [30_000, 1] },
+  { name: 'killed', model: 'slow-on-demand', row: [1, 1], signal: 'SIGKILL' },
+  { name: 'stopped', model: 'slow-on-demand', row: [1, 1], signal: 'SIGSTOP' },
 ];
+
+/** Sends a signal to each model server of some pods, also to those that are started in their stead. */
+function stopEach(uids: readonly string[], signal: NodeJS.Signals): { end(): void } {
+  const stopped = new Set<number>();
+  const look = () => {
+    for (const { pid } of uids.flatMap(podModelServers)) {
+      if (stopped.has(pid)) continue;
+      stopped.add(pid);
+      process.kill(pid, signal);
+    }
+  };
+  look();
+  if (stopped.size === 0) throw new Error(`no process is seen of the pods ${uids.join(', ')}`);
+  const timer = setInterval(look, 100);
+  return { end: () => clearInterval(timer) };
+}
 
 it('goes back from each bad model within two intervals from its third failure', async () => {
   await using namespace = await Namespace.create();
@@ -97,10 +125,11 @@ it('goes back from each bad model within two intervals from its third failure', 
   const resources = { limits: { memory: '512Mi' } };
   await namespace.apply([iris({ versions, serve: 'good', classNames: undefined, resources, rollout })]);
   await namespace.says('modeldeployment/iris', 'Ready', 'True Serving');
-  for (const { name, row } of bad) {
+  for (const { name, row, signal } of bad) {
     const load = await namespace.load('http://iris', { perSecond, row });
     const looks = new Looks();
     const pods: string[] = [];
+    let stopping: ReturnType<typeof stopEach> | undefined;
     let status: Status | undefined;
     const ends = [
       namespace.watch<Status>(['modeldeployment', 'iris'], (now) => {
@@ -111,10 +140,16 @@ it('goes back from each bad model within two intervals from its third failure', 
       namespace.watch<object>(['pods', '-l', `levada.dev/version=${name}`], (pod) => pods.push(JSON.stringify(pod))),
     ];
     try {
-      const spec = JSON.stringify({ spec: { serve: name } });
-      await namespace.kubectl('patch', 'modeldeployment', 'iris', '--type=merge', '-p', spec);
+      const steps = signal ? [{ weight: 25, hold: '1h' }] : rollout.steps;
+      await namespace.patch('modeldeployment/iris', { spec: { serve: name, rollout: { ...rollout, steps } } });
       const seen = () => JSON.stringify(status);
       const isBack = () => status?.lastRollback?.version === name;
+      if (signal) {
+        const now = () => (status?.rollout?.candidate === name ? status.rollout : undefined);
+        const hasShare = () => now()?.stepStartedAt !== undefined && (now()?.requests ?? 0) > 0;
+        await until(`${name} answers its share`, hasShare, { timeoutMs: 180_000, seen });
+        stopping = stopEach(await namespace.uids(`levada.dev/version=${name}`), signal);
+      }
       await until(`${name} has gone back`, isBack, { timeoutMs: 180_000, seen });
       if (name === 'out-of-memory') {
         await until('its pod says why', () => pods.some((pod) => pod.includes('"reason":"OOMKilled"')), {
@@ -123,6 +158,7 @@ it('goes back from each bad model within two intervals from its third failure', 
       }
     } finally {
       for (const end of ends) end();
+      stopping?.end();
     }
     const result = await load.stop();
     const { intervals, ms } = looks.intervalsToRollBack();

@@ -129,6 +129,11 @@ export class Namespace implements AsyncDisposable {
     return lines.split('\n').filter((name) => name !== '');
   }
 
+  /** Of the pods that a selector has. */
+  async uids(selector: string): Promise<string[]> {
+    return (await this.kubectl('get', 'pods', '-l', selector, '-o', 'jsonpath={.items[*].metadata.uid}')).split(' ');
+  }
+
   /** Changes a part of an object. @param change a merge patch, or the list of a JSON patch */
   async patch(name: string, change: object): Promise<void> {
     const type = Array.isArray(change) ? 'json' : 'merge';

@@ -30,4 +30,15 @@ export function processes(): ProcessInfo[] {
 export const modelServers = (folder: string, unit = ''): ProcessInfo[] =>
   processes().filter(({ command }) => command.includes(`--config ${folder}`) && command.includes(`/${unit}`));
 
+/** Model servers of a pod of a node that this machine is, by the pod's uid. */
+export const podModelServers = (uid: string): ProcessInfo[] =>
+  processes().filter(({ pid, command }) => {
+    if (!command.includes('runtime/main.ts')) return false;
+    try {
+      return readFileSync(`/proc/${pid}/cgroup`, 'utf8').replaceAll('_', '-').includes(uid);
+    } catch {
+      return false; // it has ended meanwhile
+    }
+  });
+
 export const isRunning = (pid: number): boolean => processes().some((entry) => entry.pid === pid);
