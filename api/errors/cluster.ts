@@ -10,7 +10,8 @@ export const clusterErrors = define({
   ClusterBusy: {
     outcome: 'retry',
     message: 'the API server has refused {what} for now: {detail}',
-    remedy: 'It is tried again later. Flow control (APF) limits who asks too much.',
+    remedy:
+      'It is tried again later. Flow control (APF) limits who asks too much; in a namespace that is being deleted nothing is made.',
   },
   ClusterConflict: {
     outcome: 'retry',
@@ -45,7 +46,7 @@ export const clusterErrors = define({
   ClusterRefused: {
     outcome: 'terminal',
     message: 'the API server refuses {what}: {detail}',
-    remedy: 'Correct the field that is named.',
+    remedy: 'Correct the field that is named, or what the policy that is named asks for.',
   },
   PodTemplateRefused: {
     outcome: 'terminal',

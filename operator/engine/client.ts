@@ -87,9 +87,9 @@ export class KubeClient {
         return await this.#once<T>(call);
       } catch (error) {
         const code = errorCodeOf(error);
+        const { retryAfterMs } = error as { retryAfterMs?: number };
         if (code === 'ClusterUnauthorized' && attempt === 1) this.#credentials = undefined;
-        else if (code === 'ClusterBusy' && attempt < busyAttempts) {
-          const { retryAfterMs = 1_000 } = error as { retryAfterMs?: number };
+        else if (code === 'ClusterBusy' && retryAfterMs !== undefined && attempt < busyAttempts) {
           await pause(Math.min(retryAfterMs, longestBusyMs), undefined, { signal: call.signal });
         } else throw error;
       }

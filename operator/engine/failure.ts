@@ -16,7 +16,22 @@ export interface Status {
 export function refusal(what: string, httpStatus: number, status: Status, retryAfterMs?: number): LevadaError {
   const detail = status.message || `HTTP ${httpStatus}`;
   const error = new LevadaError(codeOf(httpStatus, status), { what, detail });
-  return retryAfterMs === undefined ? error : Object.assign(error, { retryAfterMs });
+  const after = retryAfterMs ?? (httpStatus === 429 ? defaultRetryAfterMs : undefined);
+  return after === undefined ? error : Object.assign(error, { retryAfterMs: after });
+}
+
+/** Where a busy API server does not say when to ask again. */
+const defaultRetryAfterMs = 1_000;
+
+/**
+ * A 403 that is no missing right is told by words alone (kubernetes plugin/pkg/admission/resourcequota/controller.go,
+ * plugin/pkg/admission/namespace/lifecycle/admission.go, staging/src/k8s.io/apiserver/pkg/admission/plugin/webhook/errors
+ * and plugin/policy/validating).
+ */
+function codeOfForbidden(message: string): ErrorCode {
+  if (message.includes('admission webhook') || message.includes('ValidatingAdmissionPolicy')) return 'ClusterRefused';
+  if (message.includes('because it is being terminated')) return 'ClusterBusy';
+  return message.includes('exceeded quota') ? 'ClusterQuotaExceeded' : 'ClusterForbidden';
 }
 
 function codeOf(httpStatus: number, { reason, message = '' }: Status): ErrorCode {
@@ -24,8 +39,7 @@ function codeOf(httpStatus: number, { reason, message = '' }: Status): ErrorCode
     case 401:
       return 'ClusterUnauthorized';
     case 403:
-      // Quota is told by words alone (kubernetes plugin/pkg/admission/resourcequota/controller.go).
-      return message.includes('exceeded quota') ? 'ClusterQuotaExceeded' : 'ClusterForbidden';
+      return codeOfForbidden(message);
     case 404:
       return 'ClusterNotFound';
     case 409:
