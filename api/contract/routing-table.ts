@@ -78,11 +78,14 @@ export interface RoutingCount {
   readonly requests: number;
   /** Those of them that it has not answered: whose fault it was, and why. */
   readonly failures: ReadonlyArray<{ readonly blame: string; readonly reason: string; readonly count: number }>;
-  /** Decided by their key: how many different ones, and how many of them failed at first by the version's fault. */
+  /** Decided by their key: how many different ones, and at how many of them the version has failed, at whichever request. */
   readonly keys?: { readonly n: number; readonly failures: number };
-  /** How many were served within {@link latencyBoundsMs}, each bound's own alone; the last entry is those above all. */
+  /**
+   * How many were served within {@link latencyBoundsMs}, each bound's own alone; the last entry is those above all. Of a key its
+   * first request only.
+   */
   readonly latency: readonly number[];
-  /** By output: those that the stable version has scored as well, and those of them whose outputs differ. */
+  /** By output: those that the stable version has scored as well, and those of them whose outputs differ; of a key as above. */
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
 }
 

@@ -97,6 +97,18 @@ describe('increments', () => {
     expect(of(2, 3)).toEqual({ 'orders/score': { candidate: { n: 1, failures: 0 }, stable: { n: 10, failures: 0 } } });
   });
 
+  it('have a key that fails after it was counted as a failure of no new key', () => {
+    const log = new TrafficLog();
+    const keys = (n: number, failures: number) => [report('a', count('v2', 'sticky', 9, { keys: { n, failures } }))];
+    log.add('o', keys(0, 0), 1);
+    log.add('o', keys(5, 0), 2);
+    log.add('o', keys(5, 2), 3);
+    expect(log.take('o', 2, { ...about, until: 3 }).answers).toEqual([
+      { candidate: 'Ok', count: -2 },
+      { candidate: 'ServerError', stable: 'Ok', count: 2 },
+    ]);
+  });
+
   it('never count less than nothing, whatever a pod says', () => {
     const log = new TrafficLog();
     const broken = count('v2', 'weight', 3, { failures: [failed('candidate', 1)], keys: { n: 1, failures: 1 } });

@@ -189,6 +189,7 @@ function requestAnswers({ requests, failures }: Count): Answers[] {
   ];
 }
 
+/** A key that has failed after the window that counted it is taken back from the good ones: less than none of them. */
 const keyAnswers = ({ keys = { n: 0, failures: 0 } }: Count): Answers[] => [
   { candidate: 'Ok', count: keys.n - keys.failures },
   { candidate: 'ServerError', stable: 'Ok', count: keys.failures },

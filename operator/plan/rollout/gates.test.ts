@@ -190,6 +190,14 @@ describe('a gate', () => {
     expect(judgeGates([{ latency: { quantile: 0.99, maxRatio: 2 } }], timed, undefined)[0]).toMatchObject({ n: 0 });
   });
 
+  it('takes a key back that was counted as good, and never has more failures than trials', () => {
+    const first = judgeGates([errorRate], [], traffic({ answers: answers(200) }));
+    const second = judgeGates([errorRate], first, traffic({ answers: answers(0, 20) }));
+    expect(second[0]).toMatchObject({ n: 200, failures: 20, verdict: 'Fail' });
+    const [lost] = judgeGates([errorRate], [], traffic({ answers: answers(1, 3) }));
+    expect(lost).toMatchObject({ n: 1, failures: 1, observed: 1 });
+  });
+
   it('keeps what was counted of the stable version, too', () => {
     const first = judgeGates([deadLetters], [], traffic(ended([0, 10], [1, 90])));
     const second = judgeGates([deadLetters], first, traffic(ended([1, 10], [2, 90])));

@@ -76,7 +76,8 @@ export interface ObservedVersion {
 
 /**
  * What was counted in one window of time; never what an earlier window had. What a key has decided is one trial with all of that
- * key's requests, by the first of them: one user's requests fail together, and a thousand of them are not a thousand trials.
+ * key's requests, which fails when one of them does: one user's requests fail together, and a thousand of them are not a thousand
+ * trials. It is timed and compared by its first request.
  */
 export interface Traffic {
   /** Whose: what was counted for another one is left out. */
@@ -99,6 +100,7 @@ export interface Answers {
   readonly candidate: CandidateAnswer;
   /** Absent: the stable side was not asked. */
   readonly stable?: StableAnswer;
+  /** Below 0: of keys that an earlier window has counted so, and that have ended otherwise since. */
   readonly count: number;
 }
 

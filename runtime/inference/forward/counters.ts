@@ -21,9 +21,12 @@ class Tally {
   requests = 0;
   readonly failures = new Map<string, number>();
   readonly latency = new LatencyHistogram();
+  /** Those of {@link latency} that were a key's first. */
+  readonly firstLatency = new LatencyHistogram();
   readonly compared = new Map<string, { n: number; failures: number }>();
   readonly keys = { n: 0, failures: 0 };
-  readonly seen = new Set<number>();
+  /** By hash of a key that was counted: whether it has failed. */
+  readonly seen = new Map<number, boolean>();
 }
 
 const failuresOf = ({ failures }: Tally): RoutingCount['failures'] =>
@@ -84,6 +87,7 @@ export class RoutingCounters {
     const isFirst = key !== undefined && this.#try(tally, key, false);
     tally.requests++;
     tally.latency.observe(ms);
+    if (isFirst) tally.firstLatency.observe(ms);
     return isFirst;
   }
 
@@ -108,14 +112,15 @@ export class RoutingCounters {
     for (const inner of this.#tallies.values()) for (const { seen } of inner.values()) seen.clear();
   }
 
-  /** A key counts once, by its first request. @returns whether it has counted */
+  /** A key counts once, with all its requests: it has failed when one of them has. @returns whether this was its first */
   #try({ keys, seen }: Tally, key: string, failed: boolean): boolean {
     const hash = hash32(key, keySeed);
-    if (seen.has(hash) || seen.size >= maxKeys) return false;
-    seen.add(hash);
-    keys.n++;
-    if (failed) keys.failures++;
-    return true;
+    const hasFailed = seen.get(hash);
+    if (hasFailed === undefined && seen.size >= maxKeys) return false;
+    if (hasFailed === undefined) keys.n++;
+    if (failed && !hasFailed) keys.failures++;
+    seen.set(hash, failed || hasFailed === true);
+    return hasFailed === undefined;
   }
 
   /** All that was counted, for the operator. */
@@ -128,7 +133,8 @@ export class RoutingCounters {
           requests: tally.requests,
           failures: failuresOf(tally),
           ...(tally.keys.n > 0 && { keys: { ...tally.keys } }),
-          latency: tally.latency.counts,
+          // One key's requests are slow together: as many of them are not as many trials.
+          latency: (by === 'sticky' ? tally.firstLatency : tally.latency).counts,
           ...(tally.compared.size > 0 && { compared: Object.fromEntries(tally.compared) }),
         }),
       ),

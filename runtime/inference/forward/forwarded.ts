@@ -9,10 +9,14 @@ export interface ForwardedContext {
   readonly model: OwnModel;
   /** The version of this process. */
   readonly own: string;
-  /** The other version has answered, after this time in its pod. @returns the rollout that this is a trial of */
-  served(ms: number): string | undefined;
-  /** These are its outputs, in the stable version's order. */
-  scored(outputs: readonly Tensor[]): void;
+  /**
+   * The other version has answered.
+   *
+   * @param ms in its pod
+   * @param outputs in the stable version's order
+   * @returns the rollout that this is a trial of
+   */
+  served(ms: number, outputs: readonly Tensor[]): string | undefined;
   failed(blame: Blame, reason: FailureReason): void;
   /** The caller has an answer, of this version. */
   answered(version: string): void;
@@ -95,8 +99,7 @@ export class Forwarded {
       otherwise(error);
       return;
     }
-    const trial = this.#context.served(servedMs);
-    this.#context.scored(outputs);
+    const trial = this.#context.served(servedMs, outputs);
     if (this.#isGone) return;
     this.#answer(undefined, text, version, trial);
     this.#context.answered(version);

@@ -32,13 +32,13 @@ const table = (port: number, parts: Partial<RoutingTable>): RoutingTable => ({
 const body = Buffer.from(JSON.stringify({ features: [5.9, 3.2, 4.8, 1.8] }));
 
 /** Requests that come in one turn of the event loop: the versions that have answered. */
-const askAtOnce = ({ service }: Served, count: number): Promise<(string | undefined)[]> =>
+const askAtOnce = ({ service }: Served, count: number, headers = {}): Promise<(string | undefined)[]> =>
   Promise.all(
     Array.from(
       { length: count },
       () =>
         new Promise<string | undefined>((resolve, reject) => {
-          service.predict(body, 30_000, (error, _text, version) => (error ? reject(error) : resolve(version)), {});
+          service.predict(body, 30_000, (error, _text, version) => (error ? reject(error) : resolve(version)), headers);
         }),
     ),
   );
@@ -76,4 +76,24 @@ test('what waits for a shadow that says nothing is bounded; the rest is dropped,
   expect(await sample(stable, 'levada_routing_shadow_dropped_total')).toBe(300 - 256);
   // Those that waited are given up, and there is room again.
   await until(async () => (await sample(stable, 'levada_routing_failures_total')) > 0);
+});
+
+test('of a key only the first request is compared with the stable version', async () => {
+  const [stable, candidate] = [await served('v1'), await served('v2')];
+  const internal = new InternalPort(candidate.service);
+  closing.push(() => internal.destroy());
+  const port = await internal.listen('127.0.0.1', 0);
+  const sticky = { header: 'x-user-id' };
+  const compare = { outputs: ['label'], percent: 100 };
+  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 }, sticky, compare }));
+  const ask = (key: string) => askAtOnce(stable, 10, { 'x-user-id': key });
+  const count = () => stable.service.router?.counters.report({}).counts.find(({ by }) => by === 'sticky');
+  // On a busy machine the candidate may be late at first.
+  let asked = 0;
+  await until(async () => (await ask(`user-${asked++}`)).every((version) => version === 'v2'));
+  await until(() => (count()?.compared?.['label']?.n ?? 0) > 0);
+  expect((await ask('another')).every((version) => version === 'v2')).toBe(true);
+  await until(() => (count()?.compared?.['label']?.n ?? 0) > 1);
+  expect(count()?.compared?.['label']?.n).toBeLessThanOrEqual(asked + 1);
+  expect(count()?.keys?.n).toBe(asked + 1);
 });

@@ -120,8 +120,11 @@ export class Router {
     const request = new Forwarded(work, decision, answer, {
       model: this.#model as OwnModel,
       own: this.#options.version,
-      served: (ms) => trialOf(decision, this.counters.served(version, by, ms, key), rollout),
-      scored: (outputs) => this.#compare(work, decision, outputs),
+      served: (ms, outputs) => {
+        const isFirst = this.counters.served(version, by, ms, key);
+        if (isTrial(decision, isFirst)) this.#compare(work, decision, outputs);
+        return trialOf(decision, isFirst, rollout);
+      },
       failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key),
       answered: (answeredBy) => this.#copy(work, answeredBy),
     });
@@ -191,10 +194,10 @@ export class Router {
     else done({ reason: 'unreachable', detail: 'it has no address' });
   }
 
-  /** Scores a request here as well that the candidate has answered, if it is one of the sample. Callers come first. */
+  /** Scores a trial here as well that the candidate has answered, if it is one of the sample. Callers come first. */
   #compare({ inputs, rows }: Work, { version, by }: Decision, theirs: readonly Tensor[]): void {
     const { candidate, compare } = this.#table ?? {};
-    if (!compare || version !== candidate?.version || by === 'match' || !this.#decider?.compares()) return;
+    if (!compare || version !== candidate?.version || !this.#decider?.compares()) return;
     const { batcher, outputs: infos } = this.#model as OwnModel;
     if (this.#compared >= maxCompared) return;
     this.#compared++;
@@ -248,8 +251,10 @@ export class Router {
 }
 
 /** What a rule has decided is drawn from nothing, and of a key only the first request counts. */
-const trialOf = ({ by }: Decision, isFirst: boolean, rollout: string | undefined): string | undefined =>
-  by === 'weight' || (by === 'sticky' && isFirst) ? rollout : undefined;
+const isTrial = ({ by }: Decision, isFirst: boolean): boolean => by === 'weight' || (by === 'sticky' && isFirst);
+
+const trialOf = (decision: Decision, isFirst: boolean, rollout: string | undefined): string | undefined =>
+  isTrial(decision, isFirst) ? rollout : undefined;
 
 function hostAndPort(address: string): { host: string; port: number } {
   const { hostname, port } = new URL(address);
