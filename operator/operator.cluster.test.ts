@@ -12,7 +12,7 @@ import { allow, operatorRules, RunningOperator, without } from '../test/support/
 import { OperatorProcess } from '../test/support/operator-process.ts';
 import { fixture, irisModel } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
-import { childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
+import { appliedAnnotation, childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
 import type { KubeClient } from './engine/client.ts';
 import { leases } from './engine/elector.ts';
 import { pathOf, type StoredObject } from './engine/objects.ts';
@@ -230,6 +230,38 @@ onCluster(() => {
       await apply('outside', [irisModel(1)]);
       await until('it is gone', async () => !(await childrenOf('outside')).includes('Ingress outside'));
       await remove('outside');
+    });
+
+    it('what is no longer asked for goes from an Ingress; what others have added to it stays', async () => {
+      await using _ = new RunningOperator(clientOf(plane, plane.admin));
+      type Ingress = StoredObject & { readonly spec: { readonly rules: Array<{ readonly host: string }> } };
+      const place = { namespace, name: 'fewer' };
+      const read = () => admin.get<Ingress>(childTypes.Ingress, place);
+      const host = 'iris.example.com';
+      const all = { className: 'nginx', tlsSecretName: 'iris-tls', annotations: { 'example.com/a': '1', b: '2' } };
+      await apply('fewer', [irisModel(1)], { expose: { ingress: { host, ...all } } });
+      await says('fewer', 'Ready', 'True Serving');
+      expect((await read()).metadata.annotations).toMatchObject(all.annotations);
+      expect((await read()).spec).toMatchObject({ ingressClassName: 'nginx', tls: [{ secretName: 'iris-tls' }] });
+      const edited = {
+        metadata: { annotations: { note: 'kept' } },
+        spec: { rules: [{ host: 'edited.example.com' }] },
+      };
+      const path = pathOf(childTypes.Ingress, place);
+      await admin.call({ method: 'PATCH', path, contentType: 'application/merge-patch+json', body: edited });
+      await until('the host is put right', async () => (await read()).spec.rules[0]?.host === host);
+      await apply('fewer', [irisModel(1)], { expose: { ingress: { host, annotations: { b: '2' } } } });
+      const { spec, metadata } = await until('it has less', async () => {
+        const live = await read();
+        return !('tls' in live.spec) && live;
+      });
+      expect(spec).not.toHaveProperty('ingressClassName');
+      expect(metadata.annotations).toEqual({
+        b: '2',
+        note: 'kept',
+        [appliedAnnotation]: expect.stringMatching(/^[0-9a-f]{16}$/),
+      });
+      await remove('fewer');
     });
 
     it('where the cluster has no HTTPRoute, that is said and all else is made; with it, it goes on', async () => {

@@ -1,3 +1,5 @@
+import { createHash } from 'node:crypto';
+import { canonicalJson } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { objectKey, pathOf, type StoredObject } from '../../engine/objects.ts';
@@ -6,7 +8,14 @@ import type { KubernetesObject } from '../../objects/metadata.ts';
 import { isApplied } from './applied.ts';
 import { Copy, type WatchedPlaces } from './copies.ts';
 import { OptionalCopy } from './optional-copy.ts';
-import { type ChildKind, childTypes, type LiveDeployment, ours, templateAnnotation } from './types.ts';
+import {
+  appliedAnnotation,
+  type ChildKind,
+  childTypes,
+  type LiveDeployment,
+  ours,
+  templateAnnotation,
+} from './types.ts';
 
 /** The one writer of what the operator applies. */
 export const fieldManager = 'levada';
@@ -222,12 +231,16 @@ export function refuseOthers(owner: StoredObject, kind: string, found: StoredObj
   throw new LevadaError('ObjectTaken', { kind, name: found.metadata.name, owner: by });
 }
 
-/**
- * A Deployment as it is applied: with the note by which its newest pods are known, and without replicas, which have another
- * writer.
- */
+/** An object as it is applied: with the note by which it is known that nothing has been left out of it since. */
 export function noted(object: KubernetesObject): KubernetesObject {
-  if (object.kind !== 'Deployment') return object;
+  const made = object.kind === 'Deployment' ? notedDeployment(object) : object;
+  const hash = createHash('sha256').update(canonicalJson(made)).digest('hex').slice(0, 16);
+  const annotations = { ...made.metadata.annotations, [appliedAnnotation]: hash };
+  return { ...made, metadata: { ...made.metadata, annotations } };
+}
+
+/** With the note by which its newest pods are known, and without replicas, which have another writer. */
+function notedDeployment(object: KubernetesObject): KubernetesObject {
   const {
     replicas: _,
     template,

@@ -31,6 +31,11 @@ export const namespaces: ResourceType = { apiVersion: 'v1', kind: 'Namespace', p
 export const unitAnnotation = `${group}/unit`;
 /** On a Deployment's template and so on its pods: a hash of the template. It tells the newest pods from older ones. */
 export const templateAnnotation = `${group}/template`;
+/**
+ * On every object that is made: a hash of it as it was applied last. A field that is only left out shows in nothing else: what is
+ * wanted is all there. It changes only when the object does, so that it is no generation of a Deployment by itself.
+ */
+export const appliedAnnotation = `${group}/applied`;
 
 /** The fields that are read of what the API server keeps. */
 export interface LiveDeployment extends StoredObject {
