@@ -3,9 +3,11 @@ import { type ErrorCode, errorMessage, errors } from '../../../api/errors.ts';
 import { fetchContainer } from '../../objects/fetch.ts';
 import type { LiveDeployment, LivePod } from './types.ts';
 
+/** Whether its processes have ended for good: an evicted pod is kept, for people to look at. */
+export const hasEnded = ({ status }: LivePod): boolean => status?.phase === 'Failed' || status?.phase === 'Succeeded';
+
 /** Whether it ends, or has ended. */
-export const isGoing = ({ metadata, status }: LivePod): boolean =>
-  metadata.deletionTimestamp !== undefined || status?.phase === 'Failed' || status?.phase === 'Succeeded';
+export const isGoing = (pod: LivePod): boolean => pod.metadata.deletionTimestamp !== undefined || hasEnded(pod);
 
 /** Why the kubelet cannot start a container. */
 const waiting: Readonly<Record<string, ErrorCode>> = {

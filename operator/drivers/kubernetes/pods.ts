@@ -1,6 +1,7 @@
 import type { Answers, Pauses } from './asked.ts';
 import { PodStatuses } from './asked.ts';
 import type { Copy } from './copies.ts';
+import { hasEnded } from './failures.ts';
 import type { LivePod } from './types.ts';
 
 export interface OwnedPodsOptions<S> {
@@ -16,13 +17,13 @@ export interface OwnedPodsOptions<S> {
   readonly ended?: (pod: LivePod, last: S) => void;
 }
 
-/** Pods by their owners, and what they say of themselves. */
+/** Pods by their owners, and what they say of themselves. One whose processes have ended for good is none any more. */
 export class OwnedPods<S> {
   readonly #options: OwnedPodsOptions<S>;
   readonly #of = new Map<string, Map<string, LivePod>>();
   readonly #statuses: PodStatuses<S>;
 
-  constructor(copy: Copy<LivePod>, options: OwnedPodsOptions<S>) {
+  constructor(copy: Pick<Copy<LivePod>, 'onChange'>, options: OwnedPodsOptions<S>) {
     const { answers, pauses, said } = options;
     this.#options = options;
     const changed = (pod: LivePod, now: S, before: S | undefined) => {
@@ -30,7 +31,7 @@ export class OwnedPods<S> {
       this.#tell(pod);
     };
     this.#statuses = new PodStatuses(answers, changed, pauses);
-    copy.onChange((now, before) => this.#index(now, before));
+    copy.onChange((now, before) => this.#index(unlessEnded(now), unlessEnded(before)));
   }
 
   of(namespace: string, owner: string): LivePod[] {
@@ -51,17 +52,18 @@ export class OwnedPods<S> {
   }
 
   #index(now: LivePod | undefined, before: LivePod | undefined): void {
-    const pod = (now ?? before) as LivePod;
+    const pod = now ?? before;
+    if (!pod) return; // it had ended before
     const { namespace = '', labels = {}, uid = '' } = pod.metadata;
     const owner = labels[this.#options.label];
     if (owner === undefined) return; // another kind's
     const key = `${namespace}/${owner}`;
     const last = this.#statuses.get(uid);
-    const hasEnded = !now || (before !== undefined && restarts(now) > restarts(before));
-    if (hasEnded && last !== undefined) this.#options.ended?.(pod, last);
+    const isOver = !now || (before !== undefined && restarts(now) > restarts(before));
+    if (isOver && last !== undefined) this.#options.ended?.(pod, last);
     const all = this.#of.get(key) ?? new Map<string, LivePod>();
     // What another process has said is not what this one says.
-    if (hasEnded && now) this.#statuses.remove(now);
+    if (isOver && now) this.#statuses.remove(now);
     if (now) {
       all.set(uid, now);
       this.#of.set(key, all);
@@ -78,6 +80,8 @@ export class OwnedPods<S> {
     this.#options.changed(namespace, labels[this.#options.label] ?? '');
   }
 }
+
+const unlessEnded = (pod: LivePod | undefined): LivePod | undefined => (pod && !hasEnded(pod) ? pod : undefined);
 
 const restarts = ({ status }: LivePod): number =>
   (status?.containerStatuses ?? []).reduce((sum, { restartCount = 0 }) => sum + restartCount, 0);

@@ -1,0 +1,76 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { containerPorts } from '../../../api/contract/names.ts';
+import { until } from '../../../test/support/wait.ts';
+import type { Changed } from '../../engine/reflector.ts';
+import { OwnedPods } from './pods.ts';
+import type { LivePod } from './types.ts';
+
+/** A loopback address of this process's own: the port is that of every pod. */
+const podIP = `127.${64 + (process.pid % 128)}.${Math.floor(process.pid / 128) % 256}.251`;
+const uid = 'uid-1';
+const podIn = (phase: string): LivePod => ({
+  metadata: { namespace: 'shop', name: 'orders-1', uid, labels: { owner: 'orders' } },
+  status: { phase, podIP },
+});
+
+let server: Server;
+let asked: number;
+let ended: number[];
+let changes: string[];
+let change: Changed<LivePod>;
+let pods: OwnedPods<number>;
+beforeEach(async () => {
+  asked = 0;
+  ended = [];
+  changes = [];
+  server = createServer((_, res) => res.end(String(++asked))).listen(containerPorts.admin, podIP);
+  await once(server, 'listening');
+  const onChange = (listener: Changed<LivePod>) => {
+    change = listener;
+  };
+  pods = new OwnedPods<number>(
+    { onChange },
+    {
+      label: 'owner',
+      answers: { read: Number, isSame: (a, b) => a === b, likely: () => 'soon' },
+      pauses: { soon: 20, maybe: 20, never: 20 },
+      changed: (namespace, owner) => changes.push(`${namespace}/${owner}`),
+      ended: (_, last) => ended.push(last),
+    },
+  );
+});
+afterEach(async () => {
+  pods.close();
+  server.closeAllConnections();
+  server.close();
+  await once(server, 'close');
+});
+
+it.each(['Failed', 'Succeeded'])('a pod that is %s has ended, though it is still there', async (phase) => {
+  change(podIn('Running'), undefined);
+  const last = await until('it has said something', () => pods.statusOf(uid));
+  changes = [];
+  change(podIn(phase), podIn('Running'));
+  expect(ended).toEqual([expect.any(Number)]);
+  expect(ended[0]).toBeGreaterThanOrEqual(last);
+  expect(pods.of('shop', 'orders')).toEqual([]);
+  expect(pods.statusOf(uid)).toBeUndefined();
+  expect(changes).toEqual(['shop/orders']);
+  // It is not asked again, and nothing is told of it twice.
+  change({ ...podIn(phase), metadata: { ...podIn(phase).metadata, resourceVersion: '2' } }, podIn(phase));
+  await pods.refresh('shop', 'orders');
+  expect(pods.statusOf(uid)).toBeUndefined();
+  change(undefined, podIn(phase));
+  expect(ended).toHaveLength(1);
+});
+
+it('a pod that has ended before it is seen is none', async () => {
+  change(podIn('Failed'), undefined);
+  await pods.refresh('shop', 'orders');
+  expect(pods.of('shop', 'orders')).toEqual([]);
+  expect(pods.statusOf(uid)).toBeUndefined();
+  change(undefined, podIn('Failed'));
+  expect([asked, ended]).toEqual([0, []]);
+});
