@@ -28,11 +28,19 @@ export function onCluster(tests: (cluster: TestCluster) => void): void {
   else describe('kube-apiserver', () => tests(plane));
 }
 
-/** @param through address in its stead: that of a proxy */
-export function clientOf(cluster: Pick<TestCluster, 'server' | 'ca'>, user: ClusterUser, through?: string): KubeClient {
+/**
+ * @param through address in its stead: that of a proxy
+ * @param requested told of each request and the status code of its answer
+ */
+export function clientOf(
+  cluster: Pick<TestCluster, 'server' | 'ca'>,
+  user: ClusterUser,
+  through?: string,
+  requested?: (method: string, code: string) => void,
+): KubeClient {
   const config = new KubeConfig();
   config.loadFromString(JSON.stringify(kubeconfigOf(cluster, user, through)));
-  return new KubeClient(kubeconfigAccess(config));
+  return new KubeClient(kubeconfigAccess(config), requested);
 }
 
 /** Makes a namespace. @returns its name */

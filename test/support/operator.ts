@@ -10,11 +10,12 @@ import { root } from './up.ts';
 /** An operator inside of a test, which runs until it is closed. */
 export class RunningOperator implements AsyncDisposable {
   readonly log: string[] = [];
-  readonly metrics = new OperatorMetrics();
+  readonly metrics: OperatorMetrics;
   readonly operator: Operator;
   readonly ended: Promise<'closed' | 'lost'>;
 
   constructor(client: KubeClient, options: Partial<OperatorOptions> = {}) {
+    this.metrics = options.metrics ?? new OperatorMetrics();
     this.operator = new Operator(client, {
       image: 'levada:test',
       lease: { namespace: 'default', name: 'levada', retryMs: 200 },
