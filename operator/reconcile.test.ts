@@ -1,4 +1,5 @@
 import { expect, it } from 'vitest';
+import { rolloutCommand } from '../api/contract/names.ts';
 import { LevadaError, type Problem, problem } from '../api/errors.ts';
 import type { ModelDeployment, ModelDeploymentStatus } from '../api/v1alpha1/model-deployment.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
@@ -14,12 +15,14 @@ const key = 'default/iris';
 function control(isBad: (path: string) => boolean) {
   let resource: ModelDeployment | undefined;
   const written: ModelDeploymentStatus[] = [];
+  const told: string[] = [];
   const problems: Problem[] = [];
   const failures: unknown[] = [];
   const store = {
     get: async () => resource && { resource, problems },
     neighbours: async () => ({ models: [], pipelines: {} }),
-    tell: async () => {},
+    tell: async (_: Resource, events: readonly { reason: string }[]) =>
+      void told.push(...events.map(({ reason }) => reason)),
     async writeStatus(_: Resource, status: ResourceStatus) {
       written.push(status as ModelDeploymentStatus);
       if (resource) resource = { ...resource, status: status as ModelDeploymentStatus };
@@ -39,6 +42,7 @@ function control(isBad: (path: string) => boolean) {
   driver.watch((owner) => queue.add(owner));
   return {
     written,
+    told,
     failures,
     problems,
     current: () => resource,
@@ -121,6 +125,60 @@ it('says what only the driver can tell is wrong, applies nothing of it, and does
   edit(iris({ serve: 'v2' }, 3));
   await until('v2 serves', () => ready()?.status === 'True');
   expect(of('Accepted')).toBe('True');
+});
+
+/** v2 on its way, with half of the requests. */
+async function halfWay() {
+  const story = control(() => false);
+  const rollout = { steps: [{ weight: 50, hold: '1h' }] };
+  story.edit(iris({ rollout }));
+  await until('v1 serves', () => story.ready()?.status === 'True');
+  story.edit(iris({ rollout, serve: 'v2' }, 2));
+  const weight = async () => (await story.driver.observe(key)).routing?.acknowledged[0]?.weight;
+  await until('v2 has its half', async () => (await weight()) === 50);
+  const abort = () => {
+    const { metadata, ...edited } = iris({ rollout, serve: 'v2' }, 3);
+    const id = story.current()?.status?.rollout?.id;
+    story.edit({ ...edited, metadata: { ...metadata, annotations: { [rolloutCommand]: `abort/${id}` } } });
+  };
+  return { ...story, abort, weight };
+}
+
+it('a candidate goes back also while pods are refused, which run on as they are; and is looked at again', async () => {
+  const { driver, abort, weight, ready, current, told, reconcile: look } = await halfWay();
+  const { units } = await driver.observe(key);
+  driver.check = async () => [problem('PodTemplateRefused', 'spec.podTemplate', { detail: 'no such field' })];
+  expect(await look()).toBeGreaterThan(0);
+  abort();
+  await until('it has gone back', async () => (await weight()) === 0 || (await weight()) === undefined);
+  await until('that is said', () => told.includes('Aborted'));
+  expect(current()?.status?.rollout).toMatchObject({ phase: 'Aborted', weight: 0 });
+  expect(ready()?.reason).toBe('PodTemplateRefused');
+  expect((await driver.observe(key)).units).toEqual(units);
+});
+
+it('a refused first deployment makes nothing', async () => {
+  const { driver, edit, ready } = control(() => false);
+  driver.check = async () => [problem('PodTemplateRefused', 'spec.podTemplate', { detail: 'no such field' })];
+  edit(iris({ rollout: {} }));
+  await until('it is refused', () => ready()?.reason === 'PodTemplateRefused');
+  expect(await driver.observe(key)).toEqual({ units: {}, fronts: {} });
+});
+
+it('a rollout that could not be applied is said once, and looked at again whatever has failed', async () => {
+  const { driver, abort, current, told, reconcile: look } = await halfWay();
+  const { apply } = driver;
+  driver.apply = async () => {
+    throw new LevadaError('ClusterRefused', { what: 'it', detail: 'no' });
+  };
+  expect(await look()).toBeGreaterThan(0);
+  abort();
+  await until('that is said', () => told.includes('Aborted'));
+  expect(current()?.status?.rollout?.phase).toBe('Aborted');
+  await look();
+  driver.apply = apply;
+  await look();
+  expect(told.filter((reason) => reason === 'Aborted')).toHaveLength(1);
 });
 
 it('what passes by itself is tried again, and not worth a status', async () => {

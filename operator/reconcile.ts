@@ -7,7 +7,7 @@ import { podTemplateProblems } from './objects/pod-templates.ts';
 import { refusedStatus, withFailure } from './plan/failed.ts';
 import type { Neighbours } from './plan/neighbours.ts';
 import { plan } from './plan/plan.ts';
-import { isLeaving, nothing, type Place } from './plan/units.ts';
+import { isLeaving, nothing, type Observed, type Place, type UnitPlan } from './plan/units.ts';
 
 /** Where resources and their status are: a set of files here, the API server on a cluster. */
 export interface Store {
@@ -56,24 +56,40 @@ export async function reconcile(
   const observed = await driver.observe(key, resource);
   const neighbours = await store.neighbours(resource);
   const { status, events = [], lookAgainAt, ...wanted } = plan(resource, observed, neighbours, time, place);
+  const lookAgain = () => (lookAgainAt === undefined ? undefined : Date.parse(lookAgainAt) - now().getTime());
+  // What was decided is in the status: it is not decided, nor said, again.
+  const say = async (said: ResourceStatus): Promise<void> => {
+    await write(said);
+    if (events.length > 0) await store.tell(resource, events);
+  };
+  let said = status;
   try {
     const refused = podTemplateProblems(resource, wanted);
     if (refused.length === 0) refused.push(...((await driver.check?.(key, wanted)) ?? []));
     // What ran before goes on, and the rest of the status still speaks of that.
-    if (refused.length > 0) return await write(refusedStatus(resource, refused, time, status));
-    await driver.apply(key, wanted);
+    if (refused.length > 0) said = refusedStatus(resource, refused, time, status);
+    const applied = refused.length > 0 ? goingOn(wanted, observed) : wanted;
+    if (applied) await driver.apply(key, applied);
   } catch (error) {
     const code = errorCodeOf(error);
     // What passes by itself is not worth a status, which would be another one a moment later.
     if (code === undefined || errors[code].outcome === 'retry') throw error;
-    await write(withFailure(resource, status, { code, message: messageOf(error) }, time));
-    if (isFinal(code)) return undefined;
+    await say(withFailure(resource, said, { code, message: messageOf(error) }, time));
+    // A rollout goes on meanwhile, or back.
+    if (isFinal(code)) return lookAgain();
     throw error;
   }
-  await write(status);
-  // What was decided is in the status: it is not decided, nor said, again.
-  if (events.length > 0) await store.tell(resource, events);
-  return lookAgainAt === undefined ? undefined : Date.parse(lookAgainAt) - now().getTime();
+  await say(said);
+  return lookAgain();
+}
+
+/**
+ * Of a plan whose pods nobody takes: those that run, as they run, and who gets which request. A rollout that goes back must not
+ * wait for an edit to be mended. `undefined`: nothing of it can be made.
+ */
+function goingOn(wanted: UnitPlan, { units }: Observed): UnitPlan | undefined {
+  if (!wanted.routing || !wanted.fronts.every(({ target }) => units[target])) return undefined;
+  return { ...wanted, units: Object.values(units).map(({ unit }) => unit) };
 }
 
 /** Whether nothing but a change of the resource helps. */

@@ -126,6 +126,19 @@ it('by whoever comes next, under the same id, where nobody knows whether it has 
   expect((await inbox.has(2)).map(({ message }) => message.id)).toEqual([inbox.ids[0], inbox.ids[0]]);
 });
 
+it('also of a model of which something cannot be made', async () => {
+  await transport.apply(bound('team/orders'));
+  const inbox = await inboxOf('team/orders');
+  const models = memoryDriver(() => undefined);
+  models.apply = async () => {
+    throw new LevadaError('ClusterRefused', { what: 'it', detail: 'no' });
+  };
+  const one = new Announcing(models, { publish, log: (text) => lines.push(text) });
+  drivers.push(one);
+  await expect(one.apply(owner, plan(entry))).rejects.toMatchObject({ code: 'ClusterRefused' });
+  expect(await inbox.has(1)).toHaveLength(1);
+});
+
 it('nothing more, once nobody wants it', async () => {
   let tries = 0;
   const one = driver(async () => {

@@ -55,9 +55,12 @@ export class Announcing implements Driver {
   }
 
   async apply(owner: string, { announce = [], ...plan }: UnitPlan): Promise<boolean> {
-    const hasChanged = await this.#models.apply(owner, plan);
-    this.#announce(owner, announce);
-    return hasChanged;
+    try {
+      return await this.#models.apply(owner, plan);
+    } finally {
+      // What has been decided is so, whatever of its models cannot be made.
+      this.#announce(owner, announce);
+    }
   }
 
   async close(): Promise<void> {

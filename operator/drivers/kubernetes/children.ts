@@ -74,16 +74,22 @@ export class Children {
   /**
    * Makes each object as it is to be, and removes what `owner` has beside them. Costs nothing where all is so.
    *
+   * @param made told of each object that is as it is to be, as soon as it is
    * @returns whether anything has changed
    * @throws LevadaError ObjectTaken: nothing that others made is changed; KindMissing: all the rest is made; Cluster…
    */
-  async putAll(owner: StoredObject, wanted: readonly KubernetesObject[]): Promise<boolean> {
+  async putAll(
+    owner: StoredObject,
+    wanted: readonly KubernetesObject[],
+    made: (object: KubernetesObject) => void = () => {},
+  ): Promise<boolean> {
     let hasChanged = false;
     let missing: unknown;
     for (const object of wanted) {
       try {
         if (object.kind === 'HTTPRoute') await this.#routes.ensure();
         if (await this.#put(owner, noted(object))) hasChanged = true;
+        made(object);
       } catch (error) {
         if (errorCodeOf(error) !== 'KindMissing') throw error;
         missing = error;

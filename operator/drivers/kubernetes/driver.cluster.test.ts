@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { fetchedFile } from '../../../api/contract/model-uri.ts';
@@ -14,7 +15,7 @@ import { fixture, irisModel, root } from '../../../test/support/up.ts';
 import { until } from '../../../test/support/wait.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { pathOf, type ResourceType, type StoredObject } from '../../engine/objects.ts';
-import type { Observed, Unit } from '../../plan/units.ts';
+import type { Observed, Unit, UnitPlan } from '../../plan/units.ts';
 import { driverConformance, modelUnit, serving } from '../conformance.ts';
 import type { Driver } from '../driver.ts';
 import { newSigningKey, signerOf } from '../routing/signing.ts';
@@ -197,6 +198,58 @@ onCluster(() => {
       expect((await read(front)).metadata.labels).toBeUndefined();
       await client.call({ method: 'DELETE', path: front.path });
       await until('it is made', () => driver.apply(owner, serving(unit)).then(() => true));
+    });
+
+    describe('requests of a candidate', () => {
+      const routing = { resource: owner, folder: '/etc/levada-routing' };
+      const [v1, v2] = ['v1', 'v2'].map((version) => modelUnit(version, { path: irisModel(2), routing })) as [
+        Unit,
+        Unit,
+      ];
+      /** v1 with v2 beside it, which gets `weight` percent. */
+      const shared = (weight: number): UnitPlan => ({
+        units: [v1, v2],
+        fronts: [{ service: 'iris', target: v1.name }],
+        routing: { stable: { version: 'v1' }, candidate: { version: 'v2', weight }, salt: 'v1/v2' },
+      });
+      const applied = async (weight: number) => {
+        await driver.apply(owner, shared(weight)).catch(() => {});
+        return isDeepStrictEqual((await driver.observe(owner)).routing?.acknowledged, [{ version: 'v2', weight }]);
+      };
+
+      it('begin and end, whatever cannot be made besides; the Service moves too', async () => {
+        const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['iris.example.com'] };
+        const { fronts, ...rest } = shared(50);
+        const exposed = { ...rest, fronts: fronts.map((front) => ({ ...front, expose: { httpRoute } })) };
+        await until('the pods have half', async () => {
+          await expect(driver.apply(owner, exposed)).rejects.toMatchObject({ code: 'KindMissing' });
+          return (await driver.observe(owner)).routing?.acknowledged[0]?.weight === 50;
+        });
+        await merge(front, { spec: { selector: { 'levada.dev/version': 'v2' } } });
+        // The Service of v1 alone is somebody else's now.
+        const version = at(childTypes.Service, 'iris-v1');
+        const { metadata } = await read(version);
+        await client.call({ method: 'DELETE', path: version.path });
+        await client.apply(
+          childTypes.Service,
+          {
+            metadata: { namespace: 'default', name: 'iris-v1' },
+            spec: { ports: [{ port: 80, protocol: 'TCP' }] },
+          } as StoredObject,
+          { fieldManager: 'kubectl' },
+        );
+        await until('it is refused', () =>
+          driver.apply(owner, shared(0)).then(
+            () => false,
+            (error) => error.code === 'ObjectTaken',
+          ),
+        );
+        expect((await read(version)).metadata.uid).not.toBe(metadata.uid);
+        await until('the pods have nothing', () => applied(0));
+        const { spec } = await read<StoredObject & { spec: { selector: object } }>(front);
+        expect(spec.selector).toMatchObject({ 'levada.dev/version': 'v1' });
+        await client.call({ method: 'DELETE', path: version.path });
+      });
     });
 
     it('scales by a manager of its own, and copies no label of the resource', async () => {

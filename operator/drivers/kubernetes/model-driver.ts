@@ -21,7 +21,7 @@ import type { Copy } from './copies.ts';
 import { observedOf, routingTableOf } from './observe.ts';
 import { OwnedPods } from './pods.ts';
 import { refusedPods } from './refused.ts';
-import { type ClusterPeer, ClusterRouting, peerOf } from './routing.ts';
+import { type ClusterPeer, ClusterRouting, peerOf, takesBack } from './routing.ts';
 import { type LiveConfigMap, type LiveDeployment, type LivePod, type LiveService, unitAnnotation } from './types.ts';
 
 export interface ModelDriverOptions {
@@ -123,10 +123,25 @@ export class ModelDriver implements Driver {
       plan.routing && (await this.#routing.sign(namespacedName(resource.metadata), plan.routing, peers, before));
     const objects = this.#objectsOf(resource, plan);
     const table = routed ? [routingConfigMapOf(resource, routed)] : [];
-    const hasChanged = await children.putAll(resource, [...table, ...objects]);
-    // Those that do not answer are told again later: nothing waits for it.
-    if (routed) void this.#routing.tell(owner, routed.signed, peers);
-    return hasChanged;
+    // Whatever cannot be made besides, a version that goes back gets nothing more.
+    let isDue = routed !== undefined && takesBack(routed.signed.table, peers);
+    try {
+      return await children.putAll(resource, [...table, ...this.#frontsFirst(resource, plan, objects)], (made) => {
+        if (made === table[0]) isDue = true;
+      });
+    } finally {
+      // Those that do not answer are told again later: nothing waits for it.
+      if (routed && isDue) void this.#routing.tell(owner, routed.signed, peers);
+    }
+  }
+
+  /** Services whose pods are there already move before anything else can fail. */
+  #frontsFirst(resource: OwnerObject, { fronts }: UnitPlan, objects: readonly KubernetesObject[]): KubernetesObject[] {
+    const running = this.#options.children.of<LiveDeployment>(resource, 'Deployment');
+    const isThere = (unit: string) => running.some(({ metadata }) => metadata.name === unit);
+    const first = new Set(fronts.flatMap(({ service, target }) => (isThere(target) ? service : [])));
+    const isFirst = ({ kind, metadata }: KubernetesObject) => kind === 'Service' && first.has(metadata.name);
+    return [...objects.filter(isFirst), ...objects.filter((object) => !isFirst(object))];
   }
 
   #peersOf(namespace: string, name: string): ClusterPeer[] {

@@ -109,3 +109,11 @@ export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): Cluste
     routing: status?.routing,
   };
 }
+
+/** Whether the candidate of a process gets less by `table` than by the one that it has. */
+export function takesBack({ candidate }: RoutingTable, peers: readonly ClusterPeer[]): boolean {
+  return peers.some(({ routing }) => {
+    const { version, weight = 0 } = routing?.candidate ?? {};
+    return weight > (candidate?.version === version ? (candidate?.weight ?? 0) : 0);
+  });
+}
