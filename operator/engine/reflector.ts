@@ -38,7 +38,7 @@ const watchSeconds = 300;
 /**
  * A copy of what the API server has of one kind: listed in pages, then watched, for as long as it runs. A failure of any
  * sort is tried again from where it was; only a version that the API server no longer has is listed anew, and what went
- * missing meanwhile is told as removed.
+ * missing meanwhile is told as removed, also where another object has its name now.
  */
 export class Reflector<T extends StoredObject> {
   readonly #client: KubeClient;
@@ -175,6 +175,8 @@ export class Reflector<T extends StoredObject> {
   }
 
   #put(key: string, object: T): void {
+    // Its generation, and all else that may be compared, is not that of the one before.
+    if (this.#objects.get(key)?.metadata.uid !== object.metadata.uid) this.#remove(key);
     const before = this.#objects.get(key);
     if (before?.metadata.resourceVersion === object.metadata.resourceVersion) return;
     this.#objects.set(key, object);
