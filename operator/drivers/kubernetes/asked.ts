@@ -1,5 +1,6 @@
 import { containerPorts } from '../../../api/contract/names.ts';
 import { askAdmin } from '../admin-port.ts';
+import { isGoing } from './failures.ts';
 import type { LivePod } from './types.ts';
 
 /** What pods of one kind say of themselves. */
@@ -28,6 +29,8 @@ interface Asked<S> {
   /** Monotonic milliseconds. */
   dueAt: number;
   asking?: Promise<void>;
+  /** It has been asked at least once, whatever came of it. */
+  wasAsked?: true;
 }
 
 /** Pods that are asked at once, so that thousands do not take all sockets. */
@@ -89,6 +92,15 @@ export class PodStatuses<S> {
     );
   }
 
+  /** Resolves when each of these pods that can be asked has been, once: in 2 s, answer or none. Never rejects. */
+  async known(pods: readonly LivePod[]): Promise<void> {
+    const unknown = pods.flatMap((pod) => {
+      const entry = this.#asked.get(pod.metadata.uid ?? '');
+      return entry && !entry.wasAsked && entry.pod.status?.podIP !== undefined && !isGoing(pod) ? [entry] : [];
+    });
+    await Promise.all(unknown.map((entry) => entry.asking ?? this.#askNow(entry)));
+  }
+
   close(): void {
     clearInterval(this.#timer);
     this.#asked.clear();
@@ -114,6 +126,7 @@ export class PodStatuses<S> {
       const spread = likely === 'soon' ? 1 : 0.75 + Math.random() / 2;
       entry.dueAt = performance.now() + this.#pauses[likely] * spread;
       delete entry.asking;
+      entry.wasAsked = true;
       if (this.#isFull && this.#asking <= atOnce / 2) {
         this.#isFull = false;
         this.#askDue();

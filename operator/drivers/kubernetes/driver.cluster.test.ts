@@ -201,6 +201,7 @@ onCluster(() => {
     });
 
     describe('requests of a candidate', () => {
+      const table = at(childTypes.ConfigMap, 'iris-routing');
       const routing = { resource: owner, folder: '/etc/levada-routing' };
       const [v1, v2] = ['v1', 'v2'].map((version) => modelUnit(version, { path: irisModel(2), routing })) as [
         Unit,
@@ -216,6 +217,21 @@ onCluster(() => {
         await driver.apply(owner, shared(weight)).catch(() => {});
         return isDeepStrictEqual((await driver.observe(owner)).routing?.acknowledged, [{ version: 'v2', weight }]);
       };
+
+      it('go on with an operator that begins: it asks all pods before it says who answers', async () => {
+        type Told = StoredObject & { data: { 'table.json': string } };
+        const before = await until('the pods of both have the table', async () => {
+          if (!(await applied(50))) return undefined;
+          const found = await read<Told>(table);
+          return JSON.parse(found.data['table.json']).table.addresses.v2.length === 1 ? found : undefined;
+        });
+        await driver.close();
+        driver = await startDriver();
+        const { routing: found } = await driver.observe(owner);
+        expect(found?.acknowledged).toEqual([{ version: 'v2', weight: 50 }]);
+        expect(await driver.apply(owner, shared(50))).toBe(false);
+        expect((await read<Told>(table)).data).toEqual(before.data);
+      });
 
       it('begin and end, whatever cannot be made besides; the Service moves too', async () => {
         const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['iris.example.com'] };

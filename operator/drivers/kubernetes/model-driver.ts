@@ -76,6 +76,9 @@ export class ModelDriver implements Driver {
     const resource = owners.get(namespace, name);
     if (!resource) return { units: {}, fronts: {} };
     const configMaps = children.of<LiveConfigMap>(resource, 'ConfigMap');
+    const table = routingTableOf(configMaps, name)?.table;
+    // Who leads anew would take what it has not heard of for not ready, and out of the table.
+    if (table) await this.#pods.known(namespace, name);
     const observed = observedOf({
       namespace,
       deployments: children.of<LiveDeployment>(resource, 'Deployment'),
@@ -88,7 +91,7 @@ export class ModelDriver implements Driver {
     const routing = await this.#routing.observe({
       owner,
       resource: stored ?? resource,
-      table: routingTableOf(configMaps, name)?.table,
+      table,
       peers: this.#peersOf(namespace, name),
       serving,
     });

@@ -74,3 +74,20 @@ it('a pod that has ended before it is seen is none', async () => {
   change(undefined, podIn('Failed'));
   expect([asked, ended]).toEqual([0, []]);
 });
+
+it('each pod is asked once before it counts as known, and not again for that', async () => {
+  change(podIn('Running'), undefined);
+  await pods.known('shop', 'orders');
+  const first = pods.statusOf(uid);
+  expect(first).toBe(1);
+  pods.close(); // nobody else asks
+  await pods.known('shop', 'orders');
+  expect(asked).toBe(1);
+});
+
+it('a pod that does not answer keeps nobody waiting', async () => {
+  const { metadata, status } = podIn('Running');
+  change({ metadata, status: { ...status, podIP: podIP.replace(/251$/, '250') } }, undefined);
+  await pods.known('shop', 'orders');
+  expect(pods.statusOf(uid)).toBeUndefined();
+});

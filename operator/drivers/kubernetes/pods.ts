@@ -47,6 +47,11 @@ export class OwnedPods<S> {
     return this.#statuses.refresh(this.of(namespace, owner));
   }
 
+  /** Resolves when all pods of an owner have been asked once. Never rejects, and takes 2 s at most. */
+  known(namespace: string, owner: string): Promise<void> {
+    return this.#statuses.known(this.of(namespace, owner));
+  }
+
   close(): void {
     this.#statuses.close();
   }

@@ -99,7 +99,8 @@ export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): Cluste
   const version = metadata.labels?.[versionLabel];
   if (podIP === undefined || version === undefined || isGoing(pod)) return undefined;
   const host = hostOf(podIP);
-  const isReady = status?.state === 'Loaded';
+  // The kubelet knows of what has not answered yet.
+  const isReady = status ? status.state === 'Loaded' : isPodReady(pod);
   return {
     version,
     name: metadata.name,
@@ -109,6 +110,9 @@ export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): Cluste
     routing: status?.routing,
   };
 }
+
+const isPodReady = ({ status }: LivePod): boolean =>
+  status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
 
 /** Whether the candidate of a process gets less by `table` than by the one that it has. */
 export function takesBack({ candidate }: RoutingTable, peers: readonly ClusterPeer[]): boolean {

@@ -75,6 +75,7 @@ export interface LivePod extends StoredObject {
   readonly status?: {
     readonly phase?: string;
     readonly podIP?: string;
+    readonly conditions?: readonly LiveCondition[];
     /** Also of sidecars. */
     readonly initContainerStatuses?: readonly ContainerStatus[];
     readonly containerStatuses?: readonly ContainerStatus[];
