@@ -160,6 +160,14 @@ describe('renderObjects', () => {
     expect(plan).toEqual(before);
   });
 
+  it('says the same of pods, however many there are: those that serve stay when others come', () => {
+    const [one, two] = [1, 2].map(
+      (replicas) => ofKind(render(planOf(unit('v1', { replicas }))), 'Deployment')[0]?.spec.template,
+    );
+    expect(one.spec.topologySpreadConstraints).toHaveLength(2);
+    expect(one).toEqual(two);
+  });
+
   it('is owned by a resource that the API server knows, and by no other', () => {
     const [configMap] = render(planOf(unit()), { uid: '8a7c' });
     expect(configMap?.metadata.ownerReferences).toEqual([
@@ -289,13 +297,15 @@ describe('whatever the plan,', () => {
       }
     }));
 
-  it('pods are spread, and protected while nodes are drained, where there are several', () =>
+  it('pods are spread, and protected while nodes are drained where there are several', () =>
     check((objects) => {
       for (const { metadata, spec } of ofKind(objects, 'Deployment')) {
         const several = spec.replicas >= 2;
         const budget = ofKind(objects, 'PodDisruptionBudget').find((object) => object.metadata.name === metadata.name);
         expect(budget !== undefined).toBe(several);
-        expect('topologySpreadConstraints' in spec.template.spec).toBe(several);
+        for (const { labelSelector } of spec.template.spec.topologySpreadConstraints) {
+          expect(labelSelector).toEqual(spec.selector);
+        }
         if (budget) expect(budget.spec.selector).toEqual(spec.selector);
       }
     }));

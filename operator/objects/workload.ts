@@ -90,7 +90,8 @@ const podSpec = (workload: Workload): object => ({
   enableServiceLinks: false,
   terminationGracePeriodSeconds: (lingerMs + drainTimeoutMs) / 1000 + killMargin,
   securityContext: { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } },
-  ...(workload.replicas >= 2 && { topologySpreadConstraints: spread(workload) }),
+  // Also of a single one: pods that serve are not replaced for a second one.
+  topologySpreadConstraints: spread(workload),
   ...(workload.sidecars && workload.sidecars.length > 0 && { initContainers: workload.sidecars }),
   containers: [container(workload)],
   volumes: [
