@@ -1,19 +1,19 @@
 import type { Outcome } from './ours.ts';
 import type { Random } from './random.ts';
-import { type Candidate, drawAnswers, slowerThan, stableP99 } from './traffic.ts';
+import { type Candidate, drawAnswers, slowerThan, slowMs } from './traffic.ts';
 
 /**
  * The rules of Flagger and Argo Rollouts, with the settings of their guides, on the same traffic: a check a minute, of the success
- * rate (at least 99 %) and of the p99 (at most 1.2 × 50 + 5 ms; neither compares with the stable version). Neither scores a
+ * rate (at least 99 %) and of the p99 (at most 1.2 × that of the stable version before + 5 ms; neither compares with the stable version). Neither scores a
  * request twice, so what a model says is not judged. What the candidate fails at, the caller sees.
  */
-const p99Limit = stableP99 * 1.2 + 5;
 const minute = 60;
 
 function check(random: Random, candidate: Candidate, weight: number) {
   const n = Math.floor((50 * minute * weight) / 100 + random.uniform());
   const { failed, bothFailed, ok } = drawAnswers(random, candidate, n);
-  const slow = random.binomial(ok, slowerThan(p99Limit, candidate.slower));
+  const { stableP99, slower } = candidate;
+  const slow = random.binomial(ok, slowerThan(slowMs(stableP99), stableP99 * slower));
   const flipped = random.binomial(ok, candidate.flips);
   return {
     successRate: n === 0 ? Number.NaN : 1 - (failed + bothFailed) / n,

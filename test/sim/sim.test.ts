@@ -1,9 +1,13 @@
 import { describe, expect, it } from 'vitest';
+import { latencyBoundsMs } from '../../api/contract/routing-table.ts';
+import { countAbove, type Histogram, quantileOf } from '../../operator/plan/rollout/histogram.ts';
+import type { Traffic } from '../../operator/plan/rollout/types.ts';
+import { LatencyHistogram } from '../../runtime/inference/routing/latency.ts';
 import { mean } from '../bench/statistics.ts';
 import { cases, upperBound } from './cases.ts';
 import { normalQuantile, normalTail, Random } from './random.ts';
 import { casesTable, checkAlpha, runCase } from './sim.ts';
-import { drawTraffic, requestsPerSecond, sigma, slowerThan, stableP99 } from './traffic.ts';
+import { drawTraffic, medianOf, requestsPerSecond, sigma, slowerThan, slowMs } from './traffic.ts';
 
 // `npm run sim` has 5,000 seeds a case; these are few, and always the same.
 const seeds = 200;
@@ -38,7 +42,7 @@ it('a test rejects what is at the limit as seldom as its α says; requests of fe
 
 describe('traffic', () => {
   it('by the window is distributed as request by request', () => {
-    const candidate = { errors: 0.04, failing: 0.02, slower: 1.3, flips: 0.1 };
+    const candidate = { errors: 0.04, failing: 0.02, slower: 1.3, flips: 0.1, stableP99: 50 };
     const windows = 1_000;
     const [weight, seconds] = [25, 15];
     const drawn = Array.from({ length: windows }, (_, i) => {
@@ -46,8 +50,7 @@ describe('traffic', () => {
       return {
         failed: counted.answers[1]?.count ?? 0,
         both: counted.answers[2]?.count ?? 0,
-        slow: counted.latency.candidate[1]?.count ?? 0,
-        quantile: counted.latency.stable[0]?.le ?? 0,
+        ...timesOf(counted.latency),
         differ: counted.compared.label.failures,
       };
     });
@@ -62,8 +65,8 @@ describe('traffic', () => {
   });
 
   it('has stable’s p99 where it is said to be', () => {
-    expect(slowerThan(stableP99, 1)).toBeCloseTo(0.01, 5);
-    expect(slowerThan(stableP99 * 1.6, 1.6)).toBeCloseTo(0.01, 5);
+    expect(slowerThan(50, 50)).toBeCloseTo(0.01, 5);
+    expect(slowerThan(80, 80)).toBeCloseTo(0.01, 5);
   });
 });
 
@@ -77,22 +80,31 @@ function oneByOne(random: Random, candidate: Parameters<typeof drawTraffic>[1], 
   const total = requestsPerSecond * seconds;
   const n = Math.floor((total * weight) / 100 + random.uniform());
   const happens = (p: number) => random.uniform() < p;
-  const median = stableP99 / Math.exp(sigma * normalQuantile(0.99));
-  const latency = (slower: number) => median * slower * Math.exp(sigma * random.normal());
-  const stable = Array.from({ length: total - n }, () => latency(1)).toSorted((a, b) => a - b);
-  const quantile = stable[Math.ceil(0.99 * stable.length) - 1] ?? 0;
-  const seen = { failed: 0, both: 0, slow: 0, quantile, differ: 0 };
+  const median = medianOf(candidate.stableP99);
+  const times = { stable: new LatencyHistogram(), candidate: new LatencyHistogram() };
+  const time = (side: LatencyHistogram, slower: number) =>
+    side.observe(median * slower * Math.exp(sigma * random.normal()));
+  for (let i = 0; i < total - n; i++) time(times.stable, 1);
+  const seen = { failed: 0, both: 0, differ: 0 };
   for (let i = 0; i < n; i++) {
     if (happens(candidate.failing)) seen.both++;
     else if (happens(candidate.errors)) {
       if (happens(0.002)) seen.both++;
       else seen.failed++;
     } else {
-      if (latency(candidate.slower) > quantile * 1.2 + 5) seen.slow++;
+      time(times.candidate, candidate.slower);
       if (happens(0.2) && happens(candidate.flips)) seen.differ++;
     }
   }
-  return seen;
+  const histogram = ({ counts }: LatencyHistogram): Histogram =>
+    counts.map((count, i) => ({ le: latencyBoundsMs[i] ?? Number.POSITIVE_INFINITY, count }));
+  return { ...seen, ...timesOf({ stable: histogram(times.stable), candidate: histogram(times.candidate) }) };
+}
+
+/** What the latency gate makes of a window. */
+function timesOf({ stable, candidate }: NonNullable<Traffic['latency']>) {
+  const quantile = quantileOf(stable, 0.99) ?? 0;
+  return { quantile, slow: countAbove(candidate, slowMs(quantile)) };
 }
 
 describe('draws', () => {

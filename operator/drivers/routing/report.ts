@@ -16,7 +16,7 @@ export const routingReport = z.object({
         requests: count,
         failures: z.array(z.object({ blame: z.string().max(16), reason: z.string().max(32), count })).max(64),
         keys: outcome.optional(),
-        latency: z.array(count).max(128),
+        latency: z.array(count).max(512),
         compared: z.record(z.string().max(256), outcome).optional(),
       }),
     )

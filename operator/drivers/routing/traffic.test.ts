@@ -46,6 +46,11 @@ describe('what was counted', () => {
     ]);
   });
 
+  it('has no times of a pod whose buckets are others: it is of another release', () => {
+    const counts = [count('v2', 'weight', 9), count('v2', 'weight', 9, { latency: [9, ...Array<number>(73).fill(0)] })];
+    expect(countOf(trafficOf(counts, about).latency!.candidate)).toBe(9);
+  });
+
   it('sums what was compared', () => {
     const compared = (n: number, failures: number) => ({ compared: { label: { n, failures } } });
     const counts = [count('v2', 'weight', 9, compared(3, 1)), count('v2', 'sticky', 9, compared(4, 2))];

@@ -195,9 +195,13 @@ const keyAnswers = ({ keys = { n: 0, failures: 0 } }: Count): Answers[] => [
   { candidate: 'ServerError', stable: 'Ok', count: keys.failures },
 ];
 
+const upperBounds = [...latencyBoundsMs, Number.POSITIVE_INFINITY];
+
+/** Of a pod of another release, which has other buckets, nothing can be told. */
 function histogramOf(counts: readonly Count[]): Histogram {
-  return [...latencyBoundsMs, Number.POSITIVE_INFINITY].map((le, i) => ({
+  const known = counts.filter(({ latency }) => latency.length === upperBounds.length);
+  return upperBounds.map((le, i) => ({
     le,
-    count: counts.reduce((sum, { latency }) => sum + (latency[i] ?? 0), 0),
+    count: known.reduce((sum, { latency }) => sum + (latency[i] as number), 0),
   }));
 }

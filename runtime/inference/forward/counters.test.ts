@@ -50,3 +50,16 @@ test('gates see the time of a key’s first request, people those of all', async
   const weight = all.report({}).counts.find(({ by }) => by === 'weight');
   expect(weight?.latency.reduce((sum, count) => sum + count, 0)).toBe(3);
 });
+
+test('what is scraped has a quarter of the buckets, and counts in them all that is quicker', async () => {
+  const { all, metrics } = counters();
+  for (const ms of [0.2, 0.26, 0.29, 0.31, 400]) all.served('v2', 'weight', ms);
+  const text = await metrics();
+  const buckets = [...text.matchAll(/_bucket\{.*le="(.+)"\} (\d+)/g)].map(([, le, count]) => [
+    Number(le),
+    Number(count),
+  ]);
+  expect(buckets).toHaveLength(18 * 4 + 1 + 1);
+  expect(buckets.slice(0, 3).map(([, count]) => count)).toEqual([1, 3, 4]);
+  expect(buckets.at(-2)).toEqual([65.536, 5]);
+});

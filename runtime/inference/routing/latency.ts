@@ -1,6 +1,5 @@
-import { latencyBoundsMs } from '../../../api/contract/routing-table.ts';
+import { latencyBoundsMs, latencyBucketsPerOctave as perOctave } from '../../../api/contract/routing-table.ts';
 
-const perOctave = 4;
 const least = 0.25;
 const count = latencyBoundsMs.length;
 
