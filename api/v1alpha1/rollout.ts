@@ -369,7 +369,11 @@ const gateStatus = z
       })
       .optional()
       .describe('The same of the stable version, of a gate that compares with it: `deadLetters`.'),
-    message: text(1024).optional().describe('Why nothing can be counted: what the gate refers to is not there.'),
+    message: text(1024)
+      .optional()
+      .describe(
+        'Why nothing can be counted: what the gate refers to is not there, or the stable version has had too few requests to compare with.',
+      ),
   })
   .describe('What a gate says.');
 

@@ -3,7 +3,7 @@ import type { RoutingStatus, RoutingTable, SignedRoutingTable } from '../../../a
 import { messageOf } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
-import { stepKey } from '../../plan/rollout/gates.ts';
+import { stableToCompare, stepKey } from '../../plan/rollout/gates.ts';
 import { judgedPhases, switchWhenReady, trialsOf } from '../../plan/rollout/look.ts';
 import { durationMs } from '../../plan/rollout/time.ts';
 import type { Traffic } from '../../plan/rollout/types.ts';
@@ -101,7 +101,7 @@ export class RoutingDesk {
       this.#log.forget(owner);
       return undefined;
     }
-    const { countedUntil = '', candidate = '', startedAt = '', stable } = rollout;
+    const { countedUntil = '', candidate = '', startedAt = '', stable, weight = 0 } = rollout;
     const since = Date.parse(countedUntil);
     const isDue = this.#options.now() - since >= intervalMs(resource as ModelDeployment);
     if (!isDue && this.#log.has(owner)) return undefined;
@@ -116,7 +116,12 @@ export class RoutingDesk {
       now,
       steps,
     );
-    const about = { candidate, stable, rollout: trialsOf({ candidate, startedAt }), until: now };
+    const about = {
+      ...{ candidate, stable, weight },
+      rollout: trialsOf({ candidate, startedAt }),
+      until: now,
+      leastStable: leastStableOf(resource as ModelDeployment),
+    };
     return isDue ? this.#log.take(owner, since, about) : undefined;
   }
 
@@ -143,6 +148,13 @@ export class RoutingDesk {
 }
 
 const intervalMs = ({ spec }: ModelDeployment): number => durationMs((spec.rollout ?? switchWhenReady).interval);
+
+/** All latency gates are looked at together, once there are enough for each. */
+const leastStableOf = ({ spec }: ModelDeployment): number =>
+  Math.max(
+    0,
+    ...(spec.rollout?.gates ?? []).flatMap(({ latency }) => (latency ? stableToCompare(latency.quantile) : [])),
+  );
 
 /** @throws Error: it is not there, or refuses the table */
 async function put(url: string, body: string): Promise<RoutingStatus> {

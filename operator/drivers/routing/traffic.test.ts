@@ -13,7 +13,7 @@ const count = (version: string, by: Count['by'], requests: number, more: Partial
 });
 const report = (process: string, ...counts: Count[]): Report => ({ process, counts });
 const failed = (blame: string, n: number) => ({ blame, reason: 'late', count: n });
-const about = { candidate: 'v2', stable: 'v1', rollout: 'v2 then', until: 1_000 };
+const about = { candidate: 'v2', stable: 'v1', rollout: 'v2 then', until: 1_000, weight: 5, leastStable: 0 };
 
 describe('what was counted', () => {
   it('is of the weights and of keys: rules and shadows are not drawn from the traffic', () => {
@@ -120,5 +120,68 @@ describe('increments', () => {
     log.add('o', [report('a', count('v2', 'weight', 10, { keys: { n: 9, failures: 9 } }))], 1);
     log.add('o', [report('a', broken)], 2);
     expect(taken(log, 0, 2)).toBe(0);
+  });
+});
+
+describe('times', () => {
+  const least = { ...about, leastStable: 100 };
+  /** What both versions have answered so far. */
+  const so = (stable: number, candidate: number) => [
+    report('a', count('v1', 'weight', stable), count('v2', 'weight', candidate)),
+  ];
+  const begun = () => {
+    const log = new TrafficLog();
+    log.add('o', so(0, 0), 0);
+    return log;
+  };
+  const taken = (log: TrafficLog, since: number, until: number, change = {}) => {
+    const { latency } = log.take('o', since, { ...least, until, ...change });
+    return [countOf(latency?.stable ?? []), countOf(latency?.candidate ?? [])];
+  };
+
+  it('wait, over as many windows as it takes, until there are enough of the stable version; then they begin anew', () => {
+    const log = begun();
+    log.add('o', so(40, 4), 1);
+    expect(taken(log, 0, 1)).toEqual([40, 0]);
+    log.add('o', so(80, 8), 2);
+    expect(taken(log, 1, 2)).toEqual([80, 0]);
+    log.add('o', so(120, 12), 3);
+    expect(taken(log, 2, 3)).toEqual([120, 12]);
+    log.add('o', so(150, 15), 4);
+    expect(taken(log, 3, 4)).toEqual([30, 0]);
+    log.add('o', so(350, 35), 5);
+    expect(taken(log, 4, 5)).toEqual([230, 23]);
+  });
+
+  it('are handed out again until the status says that they were counted', () => {
+    const log = begun();
+    log.add('o', so(60, 6), 1);
+    expect(taken(log, 0, 1)).toEqual([60, 0]);
+    log.add('o', so(120, 12), 2);
+    expect(taken(log, 1, 2)).toEqual([120, 12]);
+    log.add('o', so(130, 13), 3);
+    expect(taken(log, 1, 3)).toEqual([130, 13]); // the status could not be written
+    log.add('o', so(140, 14), 4);
+    expect(taken(log, 2, 4)).toEqual([20, 0]); // it was, and was only not seen
+  });
+
+  it('at 100 % are compared with the last that were enough, as there will be no others', () => {
+    const log = begun();
+    log.add('o', so(0, 10), 1);
+    expect(taken(log, 0, 1, { weight: 100 })).toEqual([0, 0]);
+    log.add('o', so(110, 20), 2);
+    expect(taken(log, 1, 2)).toEqual([110, 20]);
+    log.add('o', so(130, 70), 3);
+    expect(taken(log, 2, 3, { weight: 100 })).toEqual([130, 50]);
+    log.add('o', so(130, 100), 4);
+    expect(taken(log, 3, 4, { weight: 100 })).toEqual([110, 30]);
+  });
+
+  it('of another rollout do not wait', () => {
+    const log = begun();
+    log.add('o', so(60, 6), 1);
+    taken(log, 0, 1);
+    log.add('o', so(120, 12), 2);
+    expect(taken(log, 1, 2, { rollout: 'v2 later' })).toEqual([60, 0]);
   });
 });

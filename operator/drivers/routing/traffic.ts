@@ -2,6 +2,7 @@ import { latencyBoundsMs, type StepTrials } from '../../../api/contract/routing-
 import type { Histogram } from '../../plan/rollout/histogram.ts';
 import type { Answers, Traffic } from '../../plan/rollout/types.ts';
 import type { Report, StepReport } from './report.ts';
+import { type Times, WaitingTimes } from './times.ts';
 
 type Count = Report['counts'][number];
 
@@ -26,6 +27,7 @@ interface Of {
   /** By step and process. */
   readonly seenTrials: Map<string, readonly StepTrials[]>;
   windows: Window[];
+  times?: WaitingTimes;
 }
 
 /**
@@ -71,14 +73,26 @@ export class TrafficLog {
    */
   take(owner: string, since: number, about: About): Traffic {
     const of = this.#owners.get(owner);
-    const windows = (of?.windows ?? []).filter((window) => window.until > since);
+    const all = of?.windows ?? [];
+    const windows = all.filter((window) => window.until > since);
     if (of) of.windows = windows;
     const taken = windows.filter(({ until }) => until <= about.until);
-    return trafficOf(
+    const traffic = trafficOf(
       taken.flatMap(({ counts }) => counts),
       about,
       taken.flatMap(({ trials }) => trials),
     );
+    if (!of) return traffic;
+    // What was timed in another rollout waits for nothing.
+    if (of.times?.rollout !== about.rollout) of.times = new WaitingTimes(about.rollout);
+    else {
+      const past = all.filter((window) => window.until <= since);
+      of.times.counted(
+        since,
+        past.map(({ until, counts }) => ({ until, times: timesOf(counts.filter(isJudged), about) })),
+      );
+    }
+    return { ...traffic, latency: of.times.take(traffic.latency, about) };
   }
 
   forget(owner: string): void {
@@ -127,17 +141,28 @@ interface About {
   /** As trials name it. */
   readonly rollout: string;
   readonly until: number;
+  /** The candidate's, percent. */
+  readonly weight: number;
+  /** Of requests of the stable version, before there is anything to compare times with. */
+  readonly leastStable: number;
 }
 
-/** Pure. What rules and shadows have decided is not judged: it is not drawn from the traffic. */
+/** What rules and shadows have decided is not: it is not drawn from the traffic. */
+const isJudged = ({ by }: Count): boolean => by === 'weight' || by === 'sticky';
+
+const timesOf = (judged: readonly Count[], { candidate, stable }: Pick<About, 'candidate' | 'stable'>): Times => {
+  const of = (version: string) => histogramOf(judged.filter((one) => one.version === version));
+  return { stable: of(stable), candidate: of(candidate) };
+};
+
+/** Pure. */
 export function trafficOf(
   counts: readonly Count[],
-  { candidate, stable, rollout, until }: About,
+  { candidate, stable, rollout, until }: Pick<About, 'candidate' | 'stable' | 'rollout' | 'until'>,
   trials: readonly Trials[] = [],
-): Traffic {
-  const judged = counts.filter(({ by }) => by === 'weight' || by === 'sticky');
-  const of = (version: string) => judged.filter((one) => one.version === version);
-  const theirs = of(candidate);
+): Traffic & { readonly latency: Times } {
+  const judged = counts.filter(isJudged);
+  const theirs = judged.filter(({ version }) => version === candidate);
   const compared: Record<string, { n: number; failures: number }> = {};
   for (const [name, { n, failures }] of theirs.flatMap((one) => Object.entries(one.compared ?? {}))) {
     const sum = compared[name] ?? { n: 0, failures: 0 };
@@ -148,7 +173,7 @@ export function trafficOf(
     until: new Date(until).toISOString(),
     requests: theirs.reduce((sum, { requests }) => sum + requests, 0),
     answers: theirs.flatMap((one) => (one.by === 'sticky' ? keyAnswers(one) : requestAnswers(one))),
-    latency: { stable: histogramOf(of(stable)), candidate: histogramOf(theirs) },
+    latency: timesOf(judged, { candidate, stable }),
     ...(Object.keys(compared).length > 0 && { compared }),
     ...(trials.length > 0 && { deadLetters: deadLettersOf(trials, rollout, candidate, stable) }),
   };

@@ -128,7 +128,7 @@ const cases: Record<string, Case> = {
     gate: latency,
     traffic: { latency: { stable: histogram(99), candidate: histogram(0, 50) } },
     gives: 'NoTraffic 0/0',
-    says: 'latency/0.99/1.2 has no verdict: nothing was counted',
+    says: 'latency/0.99/1.2 has no verdict: nothing was counted; 99 of 100 requests of the stable version to compare with',
   },
   'one output in ten differs': {
     gate: disagreement,
@@ -196,6 +196,20 @@ describe('a gate', () => {
     expect(second[0]).toMatchObject({ n: 200, failures: 20, verdict: 'Fail' });
     const [lost] = judgeGates([errorRate], [], traffic({ answers: answers(1, 3) }));
     expect(lost).toMatchObject({ n: 1, failures: 1, observed: 1 });
+  });
+
+  it('of latency says what it waits for, until the next window, and not once it has a verdict', () => {
+    const few = { stable: histogram(40), candidate: [] };
+    const enough = (candidate: number) => ({ stable: histogram(100), candidate: histogram(candidate) });
+    const [first] = judgeGates([latency], [], traffic({ latency: enough(50) }));
+    expect(first).not.toHaveProperty('message');
+    const waits = judgeGates([latency], first ? [first] : [], traffic({ latency: few }));
+    const message = '50 of 100 trials; 40 of 100 requests of the stable version to compare with';
+    expect(waits[0]).toMatchObject({ n: 50, message });
+    expect(judgeGates([latency], waits, undefined)[0]).toMatchObject({ n: 50, message });
+    const passes = judgeGates([latency], waits, traffic({ latency: enough(50) }));
+    expect(passes[0]).toMatchObject({ n: 100, verdict: 'Pass' });
+    expect(judgeGates([latency], passes, traffic({ latency: few }))[0]).not.toHaveProperty('message');
   });
 
   it('keeps what was counted of the stable version, too', () => {

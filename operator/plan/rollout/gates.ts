@@ -11,6 +11,8 @@ interface Judged {
   count(traffic: Traffic): Counts;
   /** The same of the stable version, where that is counted: nobody answers an event again to see whose fault it was. */
   countStable?(traffic: Traffic): Counts;
+  /** What there was too little of to count anything. */
+  missing?(traffic: Traffic): string | undefined;
 }
 
 /** Added to the latency that is allowed: below it a ratio is only noise. */
@@ -29,6 +31,7 @@ function judged(gate: Gate): Judged {
       gate: `latency/${quantile}/${maxRatio}`,
       limit: 1 - quantile,
       count: (traffic) => countSlow(traffic, quantile, maxRatio),
+      missing: ({ latency }) => missingStable(countOf(latency?.stable ?? []), stableToCompare(quantile)),
     };
   }
   if ('deadLetters' in gate) {
@@ -62,12 +65,18 @@ function countAnswers(answers: readonly Answers[]): Counts {
   return { n, failures };
 }
 
+/** So many requests of the stable version have such a quantile: with fewer it lies above all of them. */
+export const stableToCompare = (quantile: number): number => Math.ceil(1 / (1 - quantile) - 1e-9);
+
+const missingStable = (found: number, wanted: number): string | undefined =>
+  found < wanted ? `${found} of ${wanted} requests of the stable version to compare with` : undefined;
+
 /**
  * The candidate's requests, and those slower than `maxRatio` × the stable side's quantile + 5 ms. Both sides are of the same
  * window, so what slows the whole machine slows both. Too few requests of the stable side have no such quantile: no trials.
  */
 function countSlow({ latency }: Traffic, quantile: number, maxRatio: number): Counts {
-  if (!latency || countOf(latency.stable) < 1 / (1 - quantile)) return none;
+  if (!latency || countOf(latency.stable) < stableToCompare(quantile)) return none;
   const stable = quantileOf(latency.stable, quantile);
   if (stable === undefined) return none;
   const failures = countAbove(latency.candidate, stable * maxRatio + latencySlackMs);
@@ -88,21 +97,23 @@ export function judgeGates(
 ): GateStatus[] {
   const alpha = rolloutAlpha / gates.length;
   return gates.map((spec) => {
-    const { gate, limit, count, countStable } = judged(spec);
+    const { gate, limit, count, countStable, missing } = judged(spec);
     const old = before.find((entry) => entry.gate === gate);
-    const message = broken[gate];
-    const seen = message === undefined ? traffic : undefined;
+    const reason = broken[gate];
+    const seen = reason === undefined ? traffic : undefined;
     const counts = sum(old ?? none, seen ? count(seen) : none);
     const stable = countStable && sum(old?.stable ?? none, seen ? countStable(seen) : none);
-    return {
-      gate,
-      ...judge(limit, counts, stable, alpha),
-      limit,
-      ...counts,
-      ...(stable && { stable }),
-      ...(message !== undefined && { message }),
-    };
+    const found = { gate, ...judge(limit, counts, stable, alpha), limit, ...counts, ...(stable && { stable }) };
+    // Between two windows it is as it was.
+    const message = reason ?? (missing && (seen ? withMissing(found, missing(seen)) : old?.message));
+    return { ...found, ...(message !== undefined && { message }) };
   });
+}
+
+/** For one that has a verdict nothing is missing. */
+function withMissing(status: GateStatus, missing: string | undefined): string | undefined {
+  const isOpen = status.verdict === 'NoTraffic' || status.verdict === 'Inconclusive';
+  return isOpen && missing !== undefined ? `${reasonOf(status)}; ${missing}` : undefined;
 }
 
 /** A key may fail in another window than it was counted in, and that one may be lost: no more fail than there are. */
@@ -144,23 +155,20 @@ function verdictOf(limit: number, counts: Counts, alpha: number, excused: boolea
 const trialsToPass = (limit: number): number => Math.ceil(1 / limit - 1e-9);
 
 /** Why a gate does not pass, in words. */
-export function describeGate({ gate, verdict, observed, limit, n, stable, message }: GateStatus): string {
+export function describeGate(status: GateStatus): string {
+  const { gate, verdict, message } = status;
   if (message !== undefined) return `${gate} has no verdict: ${message}`;
+  if (verdict === 'Fail') return `${gate} failed: ${reasonOf(status)}`;
+  return `${gate} ${verdict === 'Pass' ? 'holds' : 'has no verdict'}: ${reasonOf(status)}`;
+}
+
+function reasonOf({ verdict, observed = 0, limit, n, stable }: GateStatus): string {
   const percent = (value: number) => `${Number((value * 100).toPrecision(3))} %`;
-  switch (verdict) {
-    case 'NoTraffic':
-      return `${gate} has no verdict: nothing was counted`;
-    case 'Inconclusive':
-      return n < trialsToPass(limit)
-        ? `${gate} has no verdict: ${n} of ${trialsToPass(limit)} trials`
-        : `${gate} has no verdict: ${percent(observed ?? 0)} of ${n}, limit ${percent(limit)}, ${
-            stable && stable.failures > limit * stable.n
-              ? `and the stable version has ${percent(stable.failures / stable.n)} of ${stable.n}`
-              : 'may be chance'
-          }`;
-    case 'Fail':
-      return `${gate} failed: ${percent(observed ?? 0)} of ${n}, limit ${percent(limit)}`;
-    case 'Pass':
-      return `${gate} holds: ${percent(observed ?? 0)} of ${n}, limit ${percent(limit)}`;
-  }
+  const found = `${percent(observed)} of ${n}, limit ${percent(limit)}`;
+  if (verdict === 'NoTraffic') return 'nothing was counted';
+  if (verdict !== 'Inconclusive') return found;
+  if (n < trialsToPass(limit)) return `${n} of ${trialsToPass(limit)} trials`;
+  return stable && stable.failures > limit * stable.n
+    ? `${found}, and the stable version has ${percent(stable.failures / stable.n)} of ${stable.n}`
+    : `${found}, may be chance`;
 }

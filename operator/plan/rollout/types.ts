@@ -87,7 +87,10 @@ export interface Traffic {
   /** Requests that went to the candidate, whatever came of them. */
   readonly requests: number;
   readonly answers: readonly Answers[];
-  /** Requests that were answered well, timed in the pods that serve. */
+  /**
+   * Requests that were answered well, timed in the pods that serve. While those of the stable version are too few to compare with,
+   * those of the candidate are absent, and come in a later window: they may be of several, both sides of the same time.
+   */
   readonly latency?: { readonly stable: Histogram; readonly candidate: Histogram };
   /** By output: requests that both sides have scored, and those of them whose outputs differ. */
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
@@ -127,7 +130,7 @@ export interface GateStatus {
   readonly failures: number;
   /** The same of the stable version, where the gate compares with it. */
   readonly stable?: Counts;
-  /** Why nothing can be counted. */
+  /** Why nothing can be counted, or not yet. */
   readonly message?: string;
 }
 
