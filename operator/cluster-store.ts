@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { brokerFinalizer, resourceKey } from '../api/contract/names.ts';
 import { errorCodeOf } from '../api/errors.ts';
 import type { Resource, ResourceStatus } from '../api/v1alpha1/resource.ts';
@@ -79,12 +80,15 @@ export class ClusterStore implements Store {
     return neighbours;
   }
 
-  /** One that was deleted meanwhile needs none; one that was made anew under its name is another one: a conflict. */
+  /**
+   * One that was deleted meanwhile needs none; one that was made anew under its name is another one: a conflict. So is one
+   * whose status somebody else has written since it was read: a leader of before, or the next one, which has an older copy.
+   */
   async writeStatus(resource: Resource, status: ResourceStatus): Promise<void> {
     const copy = this.#copies.get(resource.kind);
     if (!copy) throw new Error(`${resource.kind} is not watched`);
     const { namespace, name, uid } = resource.metadata as StoredMetadata;
-    const metadata = { namespace, name, uid };
+    const metadata = { namespace, name, uid, resourceVersion: versionOf(resource, copy) };
     try {
       const object = { metadata, status } as StoredObject;
       const written = await this.#client.apply(copy.type, object, { fieldManager, subresource: 'status' });
@@ -99,6 +103,17 @@ export class ClusterStore implements Store {
   async tell(resource: Resource, events: readonly Told[]): Promise<void> {
     for (const event of events) await this.#events.tell(resource, event);
   }
+}
+
+/** Of what `status` was planned from. That the finalizer or a label has changed since then makes no difference to it. */
+function versionOf({ metadata, status }: Resource, copy: Kept): string | undefined {
+  const { namespace = '', name, uid, generation, resourceVersion } = metadata as StoredMetadata;
+  const now = copy.get(namespace, name);
+  const isSame =
+    now?.metadata.uid === uid &&
+    now?.metadata.generation === generation &&
+    isDeepStrictEqual((now as Partial<Resource> | undefined)?.status, status);
+  return isSame ? now?.metadata.resourceVersion : resourceVersion;
 }
 
 const hasGone = ({ metadata: { deletionTimestamp, finalizers = [] } }: StoredObject): boolean =>

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { errorCodeOf } from '../api/errors.ts';
+import { errorCodeOf, LevadaError } from '../api/errors.ts';
 import type { Condition } from '../api/v1alpha1/common.ts';
 import { type ControlPlane, startControlPlane } from '../hack/cluster.ts';
 import { clientOf, installKinds, onCluster } from '../test/support/cluster.ts';
@@ -12,7 +12,8 @@ import { allow, operatorRules, RunningOperator, without } from '../test/support/
 import { OperatorProcess } from '../test/support/operator-process.ts';
 import { fixture, irisModel } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
-import { appliedAnnotation, childTypes, modelDeployments } from './drivers/kubernetes/types.ts';
+
+import { appliedAnnotation, childTypes, eventPipelines, modelDeployments } from './drivers/kubernetes/types.ts';
 import type { KubeClient } from './engine/client.ts';
 import { leases } from './engine/elector.ts';
 import { OperatorMetrics } from './engine/metrics.ts';
@@ -26,6 +27,10 @@ interface Live extends StoredObject {
     readonly url?: string;
     readonly conditions: readonly Condition[];
   };
+}
+
+interface Lease extends StoredObject {
+  readonly spec?: { readonly holderIdentity?: string };
 }
 
 const namespace = 'default';
@@ -358,6 +363,107 @@ onCluster(() => {
     await remove('two');
   });
 
+  describe('handed over', () => {
+    const holder = async () =>
+      (await admin.get<Lease>(leases, { namespace, name: 'levada' })).spec?.holderIdentity ?? '';
+    const hold = (holderIdentity: string) =>
+      admin.call({
+        method: 'PATCH',
+        path: pathOf(leases, { namespace, name: 'levada' }),
+        body: { spec: { holderIdentity, leaseDurationSeconds: 1 } },
+        contentType: 'application/merge-patch+json',
+      });
+
+    it('one whose copies are behind does not take the Lease, also where nobody has it', async () => {
+      const client = clientOf(plane, plane.admin);
+      const watch = client.watch.bind(client);
+      let isAway = true;
+      let asked = 0;
+      client.watch = async function* <T extends StoredObject>(...[type, place, options]: Parameters<typeof watch>) {
+        if (isAway && type.kind === 'Pod') {
+          asked++;
+          throw new LevadaError('ClusterUnavailable', { detail: 'a test' });
+        }
+        yield* watch<T>(type, place, options);
+      };
+      await using running = new RunningOperator(client, { lease: { namespace, name: 'levada', retryMs: 20 } });
+      await until('it has tried to watch', () => asked > 10);
+      expect(running.operator.leads).toBe(false);
+      expect(await holder()).toBe('');
+      isAway = false;
+      await until('it leads', () => running.operator.leads);
+    });
+
+    it('one that has lost the Lease looks at nothing any more, also not at what has failed', async () => {
+      const client = clientOf(plane, plane.admin);
+      const really = client.apply.bind(client);
+      let refused = 0;
+      client.apply = (type, ...rest) => {
+        if (type.kind !== 'Deployment') return really(type, ...rest);
+        refused++;
+        return Promise.reject(new LevadaError('ClusterUnavailable', { detail: 'a test' }));
+      };
+      await using first = new RunningOperator(client);
+      await apply('lost', [irisModel(1)]);
+      await until('it has failed', () => refused > 1);
+      await hold('somebody');
+      expect(await first.ended).toBe('lost');
+      const before = first.log.length;
+      await using second = new RunningOperator(clientOf(plane, plane.admin));
+      await until('the second one leads', () => second.operator.leads);
+      await says('lost', 'Ready', 'True Serving');
+      // At most what was under way has ended since.
+      expect(first.log.slice(before).filter((line) => line.includes('"key"')).length).toBeLessThan(2);
+      await remove('lost');
+    });
+
+    it('the Lease is given back when the looks at brokers that are under way have ended', async () => {
+      const client = clientOf(plane, plane.admin);
+      const get = client.get.bind(client);
+      const { promise: isLetGo, resolve: letGo } = Promise.withResolvers<void>();
+      let [isHeld, held] = [false, 0];
+      client.get = async (type, ...rest) => {
+        if (isHeld && type.kind === 'Secret') {
+          held++;
+          await isLetGo;
+        }
+        return await get(type, ...rest);
+      };
+      const broker = { namespace, name: 'no-broker' };
+      const running = new RunningOperator(client, { broker, lookMs: 50 });
+      const source = { name: 'api', emits: 'order.created', http: { path: '/orders/' } };
+      const step = { name: 'check', consumes: ['order.created'], http: { url: 'http://checks.example.com/' } };
+      const place = { namespace, name: 'held' };
+      const spec = { sources: [source], steps: [step] };
+      const pipeline = { metadata: place, spec } as unknown as StoredObject;
+      await admin.apply(eventPipelines, pipeline, { fieldManager: 'kubectl' });
+      await until('it says that there is no Secret', async () => {
+        const { status } = await admin.get<Live>(eventPipelines, place);
+        return status?.conditions.some(({ reason }) => reason === 'SecretNotFound');
+      });
+      const isIdle = async () => {
+        const shown = await running.metrics.registry.metrics();
+        return /^controller_runtime_active_workers\{[^}]*\} 0$/m.test(shown);
+      };
+      await until('no worker is at it', isIdle);
+      isHeld = true;
+      await until('it looks, and no worker does', async () => held > 0 && (await isIdle()));
+      const closing = running.operator.close();
+      // Giving it back takes two requests.
+      for (let i = 0; i < 20; i++) expect(await holder()).toMatch(/^test-/);
+      letGo();
+      await closing;
+      expect(await holder()).toBe('');
+      await admin.call({ method: 'DELETE', path: pathOf(eventPipelines, place) });
+      await admin.call({
+        method: 'PATCH',
+        path: pathOf(eventPipelines, place),
+        body: { metadata: { finalizers: null } },
+        contentType: 'application/merge-patch+json',
+      });
+    });
+  });
+
   it('an API server that is started again is watched again', async () => {
     // As long as nobody else leads.
     const lease = { namespace, name: 'levada', leaseMs: 90_000, renewMs: 80_000, retryMs: 200 };
@@ -418,10 +524,7 @@ onCluster(() => {
 
     it('on SIGTERM it gives the lease back and ends', async () => {
       const holder = async () => {
-        const { spec } = await admin.get<StoredObject & { spec?: { holderIdentity?: string } }>(leases, {
-          namespace,
-          name: 'levada',
-        });
+        const { spec } = await admin.get<Lease>(leases, { namespace, name: 'levada' });
         return spec?.holderIdentity ?? '';
       };
       await using operator = await OperatorProcess.start(plane, admin, 0);

@@ -109,7 +109,8 @@ export class Operator {
     const name = `${lease.namespace}/${lease.name}`;
     metrics.leads(name, false);
     await this.#driver.start();
-    if (!(await this.#elector.acquire())) return 'closed';
+    // With copies that are behind it would decide by what was; another one may have newer ones.
+    if (!(await this.#elector.acquire(() => this.isReady))) return 'closed';
     log('leads', { identity, lease: name });
     this.#leads = true;
     metrics.leads(name, true);
@@ -130,7 +131,9 @@ export class Operator {
     clearTimeout(this.#resync);
     if (end === 'released') return 'closed';
     log('does not lead any more: its lease could not be renewed', { identity, lease: name });
-    // What is under way must not write beside whoever leads now.
+    // What is under way must not write beside whoever leads now. It may hang, so nobody waits for it.
+    void this.#queue.close();
+    void this.#driver.pause();
     await this.#client.close();
     return 'lost';
   }
@@ -139,7 +142,7 @@ export class Operator {
   async close(): Promise<void> {
     this.#leads = false;
     clearTimeout(this.#resync);
-    await this.#queue.close();
+    await Promise.all([this.#driver.pause(), this.#queue.close()]);
     await this.#elector.release();
     await this.#driver.close();
   }

@@ -147,6 +147,22 @@ onCluster((cluster) => {
     await away.close();
   });
 
+  it('asks for nothing once it is closed, whatever it knew and whatever was under way', async () => {
+    const closed = clientOf(cluster, cluster.admin);
+    const ask = () => closed.apply(configMaps, configMap('after-close', {}), { fieldManager: 'levada' });
+    await closed.get(configMaps, { namespace });
+    const late = expect(ask()).rejects.toMatchObject({ code: 'ClusterUnavailable' });
+    await closed.close();
+    await late;
+    await expect(ask()).rejects.toMatchObject({ code: 'ClusterUnavailable', message: expect.stringMatching(/closed/) });
+    const found = client.get(configMaps, { namespace, name: 'after-close' });
+    await expect(found).rejects.toMatchObject({ code: 'ClusterNotFound' });
+    const fresh = clientOf(cluster, cluster.admin);
+    const first = expect(fresh.get(configMaps, { namespace })).rejects.toMatchObject({ code: 'ClusterUnavailable' });
+    await fresh.close();
+    await first;
+  });
+
   it('ends a request that is given up, without a code', async () => {
     const given = AbortSignal.abort(new Error('given up'));
     const ask = client.call({ method: 'GET', path: pathOf(configMaps, { namespace }), signal: given });

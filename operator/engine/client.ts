@@ -66,6 +66,9 @@ export class KubeClient {
   readonly #access: Access;
   #credentials: Promise<Known> | undefined;
   #current: Dispatcher | undefined;
+  /** Of credentials of before, with answers under way. */
+  readonly #ending = new Set<Dispatcher>();
+  #isClosed = false;
 
   readonly #requested: (method: string, code: string) => void;
 
@@ -160,10 +163,11 @@ export class KubeClient {
     }
   }
 
-  /** Ends every connection. */
+  /** Ends every connection. Whatever is asked for from now on is refused: who has lost the Lease writes no more. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     this.#credentials = undefined;
-    await this.#current?.destroy();
+    await Promise.all([...this.#ending, this.#current].map((one) => one?.destroy()));
   }
 
   async #once<T>(call: Call): Promise<T> {
@@ -215,7 +219,9 @@ export class KubeClient {
     throw refusal(what, response.statusCode, status, Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined);
   }
 
+  /** @throws LevadaError ClusterUnavailable: this client is closed; ClusterUnauthorized */
   async #authorized(): Promise<Known> {
+    if (this.#isClosed) throw closed();
     const before = this.#credentials;
     const credentials = before && (await before.catch(() => undefined));
     if (credentials && credentials.until > performance.now()) return credentials;
@@ -231,13 +237,23 @@ export class KubeClient {
     } catch (error) {
       throw new LevadaError('ClusterUnauthorized', { detail: messageOf(error) }, { cause: error });
     }
+    if (this.#isClosed) {
+      await found.dispatcher.destroy();
+      throw closed();
+    }
     const before = this.#current;
     this.#current = found.dispatcher;
     // Ends when the answers that are under way are there; a watch is one of these.
-    before?.close().catch(() => {});
+    if (before) {
+      this.#ending.add(before);
+      const hasEnded = () => this.#ending.delete(before);
+      before.close().then(hasEnded, hasEnded);
+    }
     return { ...found, until: performance.now() + credentialsMs };
   }
 }
+
+const closed = (): LevadaError => silence(new Error('this client is closed'));
 
 /** undici hears of an abort only when it is connected, which a silent network keeps it from for ten seconds. */
 async function givenUpWith<T extends Dispatcher.ResponseData>(

@@ -67,11 +67,15 @@ export class Elector {
     };
   }
 
-  /** Resolves with true when this process leads, with false when {@link release} was called first. */
-  async acquire(): Promise<boolean> {
+  /**
+   * Resolves with true when this process leads, with false when {@link release} was called first.
+   *
+   * @param isReady whether it may lead now; once it leads, nobody asks any more
+   */
+  async acquire(isReady: () => boolean = () => true): Promise<boolean> {
     const { retryMs, random } = this.#options;
     while (!this.#ended.signal.aborted) {
-      if (await this.#try()) return true;
+      if (isReady() && (await this.#try())) return true;
       // Jitter keeps those who wait from trying at the same moment; whoever leads renews less often than they look.
       await this.#pause(retryMs * (0.75 + 0.2 * random()));
     }

@@ -26,6 +26,7 @@ export class KubernetesDriver implements Driver {
   readonly pipelines: Copy<EventPipeline & StoredObject>;
   readonly #copies: readonly Started[];
   readonly #driver: Driver;
+  readonly #pipelines: PipelineDriver;
 
   constructor(client: KubeClient, options: KubernetesOptions) {
     const children = new Children(client, options);
@@ -43,6 +44,7 @@ export class KubernetesDriver implements Driver {
       tell,
       log,
     });
+    this.#pipelines = pipelines;
     const askSteps: AskSteps = (pipeline, step) => pipelines.trials(pipeline, step);
     this.#driver = driverByKind({
       ModelDeployment: new Announcing(new ModelDriver({ ...shared, owners: this.models, signer, log, askSteps }), {
@@ -87,6 +89,11 @@ export class KubernetesDriver implements Driver {
         }
       });
     }
+  }
+
+  /** Looks at nothing by itself any more; resolves when no look is under way. */
+  async pause(): Promise<void> {
+    await this.#pipelines.pause();
   }
 
   /** Ends the watches; what runs on the cluster goes on. */

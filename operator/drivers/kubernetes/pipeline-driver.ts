@@ -66,7 +66,6 @@ interface Kept {
   /** Monotonic milliseconds. */
   lookAt: number;
   mendAt: number;
-  looking: boolean;
 }
 
 /** While something is being emptied, milliseconds. */
@@ -84,6 +83,8 @@ export class PipelineDriver implements Driver {
   readonly #brokers: Brokers;
   readonly #ghosts = new Ghosts();
   readonly #kept = new Map<string, Kept>();
+  /** Looks that are under way, also at what is forgotten meanwhile. Never reject. */
+  readonly #looks = new Map<Kept, Promise<void>>();
   readonly #timer: NodeJS.Timeout;
   #changed: (owner: string) => void = () => {};
 
@@ -221,6 +222,15 @@ export class PipelineDriver implements Driver {
     await broker.publish(message, key);
   }
 
+  /**
+   * Looks at no broker by itself any more; resolves when no look is under way, for it may mend what whoever leads next
+   * changes.
+   */
+  async pause(): Promise<void> {
+    clearInterval(this.#timer);
+    await Promise.all(this.#looks.values());
+  }
+
   /** Ends connections and questions; what runs on the cluster goes on. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
@@ -286,7 +296,7 @@ export class PipelineDriver implements Driver {
       refresh: () => this.#pods.refresh(namespace, name),
       moved: (from, to) => this.#moved(owner, from, to),
     });
-    const kept: Kept = { broker, lookAt: now + this.#lookMs, mendAt: now + this.#lookMs, looking: false };
+    const kept: Kept = { broker, lookAt: now + this.#lookMs, mendAt: now + this.#lookMs };
     this.#kept.set(owner, kept);
     return kept;
   }
@@ -337,13 +347,11 @@ export class PipelineDriver implements Driver {
   #lookAtDue(): void {
     const now = performance.now();
     for (const [owner, kept] of this.#kept) {
-      if (kept.looking || now < kept.lookAt) continue;
-      kept.looking = true;
-      this.#look(owner, kept)
+      if (this.#looks.has(kept) || now < kept.lookAt) continue;
+      const look = this.#look(owner, kept)
         .catch((error: unknown) => this.#options.log(`${owner} could not be looked at`, { error: String(error) }))
-        .finally(() => {
-          kept.looking = false;
-        });
+        .then(() => void this.#looks.delete(kept));
+      this.#looks.set(kept, look);
     }
   }
 
