@@ -159,6 +159,17 @@ onClusterWithRabbit((broker) => {
     }
     const before = pids();
     const { metadata } = await shop.read('orders');
+    const generations = () =>
+      Promise.all(
+        ['api', 'check'].map(async (part) => {
+          const place = { namespace: shop.namespace, name: `orders-${part}` };
+          return (await cluster.admin.get(childTypes.Deployment, place)).metadata.generation;
+        }),
+      );
+    const made = await generations();
+    // As from a backup: another object, with the same in it.
+    await shop.removeSecret('rabbitmq');
+    await shop.secret('rabbitmq', shop.uri);
     await using again = operator();
     await until('it leads', () => again.operator.leads);
     await until('it has looked', async () =>
@@ -168,6 +179,7 @@ onClusterWithRabbit((broker) => {
     await until('it is handled', () => shop.handler.got('check').length === 1);
     await shop.says('orders', 'Ready', 'True Running');
     expect(pids()).toEqual(before);
+    expect(await generations()).toEqual(made);
     expect((await shop.read('orders')).metadata.generation).toBe(metadata.generation);
   });
 

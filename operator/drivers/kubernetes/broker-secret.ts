@@ -1,10 +1,12 @@
 import { brokerSecret } from '../../../api/contract/names.ts';
+import { canonicalJson } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
 import { type RabbitSettings, settingsFromSecret } from '../../../brokers/rabbitmq/settings.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { pathOf, type StoredObject } from '../../engine/objects.ts';
 import { pipelineLabels } from '../../objects/labels.ts';
 import { metadataOf, type Owner } from '../../objects/metadata.ts';
+import type { Signer } from '../routing/signing.ts';
 import { fieldManager, refuseOthers } from './children.ts';
 import { type LiveSecret, secrets } from './types.ts';
 
@@ -16,7 +18,10 @@ export interface SecretPlace {
 /** How a broker is reached, and which version of its Secret says so. */
 export interface FoundSecret {
   readonly settings: RabbitSettings;
-  /** resourceVersion of the Secret that was read. */
+  /**
+   * Changes with what is in it, and with nothing else: not with a label, or when it is made anew from a backup. Nothing
+   * can be read from it.
+   */
   readonly version: string;
   /** As it is stored. */
   readonly data: Readonly<Record<string, string>>;
@@ -26,17 +31,19 @@ export interface FoundSecret {
 export class BrokerSecrets {
   readonly #client: KubeClient;
   readonly #byDefault: SecretPlace | undefined;
+  readonly #signer: () => Promise<Pick<Signer, 'mac'>>;
 
   /** @param byDefault the operator's own broker */
-  constructor(client: KubeClient, byDefault: SecretPlace | undefined) {
+  constructor(client: KubeClient, signer: () => Promise<Pick<Signer, 'mac'>>, byDefault: SecretPlace | undefined) {
     this.#client = client;
+    this.#signer = signer;
     this.#byDefault = byDefault;
   }
 
   /**
    * @param secret `namespace/name`; absent: the operator's own
    * @param who for the error where there is neither
-   * @throws LevadaError SecretNotFound, SecretInvalid, BrokerRequired, ClusterForbidden; ClusterUnavailable
+   * @throws LevadaError SecretNotFound, SecretInvalid, BrokerRequired, ClusterForbidden; ClusterUnavailable; as the signer does
    */
   async read(secret: string | undefined, who: string): Promise<FoundSecret> {
     const place = secret === undefined ? this.#byDefault : placeIn(secret);
@@ -44,31 +51,30 @@ export class BrokerSecrets {
     const name = `${place.namespace}/${place.name}`;
     const found = await this.#get(place);
     if (!found) throw new LevadaError('SecretNotFound', { found: name, allowed: 'one that is there' });
-    const { data = {}, metadata } = found;
+    const { data = {} } = found;
     const decoded = Object.entries(data).map(([key, value]) => [key, Buffer.from(value, 'base64').toString()] as const);
     return {
       settings: settingsFromSecret(Object.fromEntries(decoded), name),
-      version: metadata.resourceVersion ?? '',
+      // With its place: that two hold the same is not told either.
+      version: (await this.#signer()).mac(canonicalJson([name, data])),
       data,
     };
   }
 
   /**
-   * A copy of the operator's own Secret beside `owner`, whose pods cannot mount one of another namespace.
+   * Makes a copy of the operator's own Secret beside `owner`, whose pods cannot mount one of another namespace.
    *
-   * @returns its version
    * @throws LevadaError ObjectTaken, Cluster…
    */
-  async copyTo(owner: Owner & StoredObject, data: FoundSecret['data']): Promise<string> {
+  async copyTo(owner: Owner & StoredObject, data: FoundSecret['data']): Promise<void> {
     const { namespace = '', name: pipeline } = owner.metadata;
     const name = brokerSecret(pipeline);
     const found = await this.#get({ namespace, name });
     if (found) refuseOthers(owner, 'Secret', found);
-    if (found && isSame(found.data ?? {}, data)) return found.metadata.resourceVersion ?? '';
+    if (found && isSame(found.data ?? {}, data)) return;
     const metadata = metadataOf(owner, name, pipelineLabels(pipeline));
     const object = { metadata, data, type: 'Opaque' } as unknown as LiveSecret;
-    const written = await this.#client.apply(secrets, object, { fieldManager });
-    return written.metadata.resourceVersion ?? '';
+    await this.#client.apply(secrets, object, { fieldManager });
   }
 
   /** Removes what {@link copyTo} has made: the pipeline has a broker of its own now. */

@@ -39,6 +39,7 @@ export class KubernetesDriver implements Driver {
     const pipelines = new PipelineDriver({
       ...shared,
       owners: this.pipelines,
+      signer,
       ...(broker && { broker }),
       ...(lookMs !== undefined && { lookMs }),
       tell,

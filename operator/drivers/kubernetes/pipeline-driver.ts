@@ -18,6 +18,7 @@ import { isLeaving, type Observed, type PipelinePlan, type Release, type UnitPla
 import type { Driver } from '../driver.ts';
 import { Ghosts, inHandOf } from '../hands.ts';
 import type { StepReport } from '../routing/report.ts';
+import type { Signer } from '../routing/signing.ts';
 import type { Pauses } from './asked.ts';
 import { BrokerSecrets, type SecretPlace } from './broker-secret.ts';
 import { Brokers } from './brokers.ts';
@@ -39,6 +40,8 @@ export interface PipelineDriverOptions {
   /** Of every pod. */
   readonly image: string;
   readonly pauses?: Pauses;
+  /** Whose key tells whether a Secret is the same. */
+  readonly signer: () => Promise<Signer>;
   /** The Secret of the broker of pipelines that name none. */
   readonly broker?: SecretPlace;
   /** Milliseconds between two looks at queues and Secrets of a pipeline. */
@@ -89,10 +92,10 @@ export class PipelineDriver implements Driver {
   #changed: (owner: string) => void = () => {};
 
   constructor(options: PipelineDriverOptions) {
-    const { client, broker, lookMs = 30_000, log } = options;
+    const { client, signer, broker, lookMs = 30_000, log } = options;
     this.#options = options;
     this.#lookMs = lookMs;
-    this.#secrets = new BrokerSecrets(client, broker);
+    this.#secrets = new BrokerSecrets(client, signer, broker);
     this.#brokers = new Brokers({
       inHand: (pipeline, queue, name) => this.#inHand(pipeline, queue, name),
       changed: (pipeline) => this.#changed(keyOf(pipeline)),
@@ -248,21 +251,21 @@ export class PipelineDriver implements Driver {
     const runsNothing = plan.consumers.length + plan.sources.length === 0;
     // In a namespace that ends nothing can be made.
     if (isLeaving(resource) && runsNothing) return await children.prune(resource, []);
-    const secretVersion = await this.#secretVersion(resource, kept, plan);
+    await this.#placeSecret(resource, kept, plan);
+    const secretVersion = kept.broker.secret?.version;
     const options = { image, placement, ...(secretVersion !== undefined && { secretVersion }) };
     return await children.putAll(resource, renderPipeline(resource, plan, options));
   }
 
-  /** Of the Secret that pods mount: their own, or a copy of the operator's. */
-  async #secretVersion(resource: OwnerObject, kept: Kept, plan: PipelinePlan): Promise<string | undefined> {
-    const { secret } = kept.broker;
+  /** What pods mount is their own Secret, or a copy of the operator's. */
+  async #placeSecret(resource: OwnerObject, kept: Kept, plan: PipelinePlan): Promise<void> {
     if (!plan.broker) {
       kept.hasNoCopy = false;
-      return secret && (await this.#secrets.copyTo(resource, secret.data));
+      if (kept.broker.secret) await this.#secrets.copyTo(resource, kept.broker.secret.data);
+      return;
     }
     if (kept.hasNoCopy !== true) await this.#secrets.dropCopy(resource);
     kept.hasNoCopy = true;
-    return secret?.version;
   }
 
   async #release(owner: string, resource: OwnerObject, { left }: Release): Promise<boolean> {

@@ -12,7 +12,7 @@ export interface PipelineObjectsOptions {
   readonly image: string;
   /** What the broker calls the queues. */
   readonly placement: Placement;
-  /** resourceVersion of the broker's Secret; absent where there is no cluster to ask. */
+  /** What changes with what is in the broker's Secret; absent where there is no cluster to ask. */
   readonly secretVersion?: string;
 }
 
