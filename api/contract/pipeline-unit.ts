@@ -36,6 +36,8 @@ export interface PipelineUnitStatus {
   readonly draining: boolean;
   /** How often a queue that should be there was not: when it grows, whoever makes the queues looks at once. Absent: never. */
   readonly missing?: number;
+  /** Milliseconds since it began to count. */
+  readonly countedMs: number;
   readonly consumers: Readonly<Record<string, WorkerState>>;
   readonly sources: Readonly<Record<string, SourceState>>;
 }

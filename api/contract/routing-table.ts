@@ -68,6 +68,8 @@ export const routingFiles = { table: 'table.json', keys: 'keys.json' } as const;
 export interface RoutingReport extends RoutingStatus {
   /** Of this process alone: with another one counts begin at 0. */
   readonly process: string;
+  /** Milliseconds since it began to count: no two clocks are compared. */
+  readonly countedMs: number;
   readonly counts: readonly RoutingCount[];
 }
 

@@ -168,6 +168,7 @@ onNewestRabbit((broker) => {
     expect(await api.status()).toEqual({
       state: 'Loaded',
       draining: false,
+      countedMs: expect.any(Number),
       consumers: {},
       sources: { api: { ready: true, url: `${api.url}/orders/` } },
     });
@@ -177,6 +178,7 @@ onNewestRabbit((broker) => {
     expect(await checks.status()).toEqual({
       state: 'Loaded',
       draining: false,
+      countedMs: expect.any(Number),
       consumers: {
         check: {
           ...{ breaker: 'Closed', running: true, held: {}, delayed: 0, trials: [] },
@@ -221,7 +223,7 @@ onNewestRabbit((broker) => {
         return counts && counts.done + counts.dead === 40;
       });
       // As the operator reads it. What the candidate was late for, the stable version has answered: that is no trial.
-      const trials = unitAnswers.read((await pod.ask('/status')).json).consumers['score']?.trials ?? [];
+      const trials = unitAnswers.read((await pod.ask('/status')).json, 0).consumers['score']?.trials ?? [];
       const of = (version: string) => trials.find((one) => one.version === version);
       expect(trials.map(({ rollout }) => rollout)).toEqual(['v2 then', 'v2 then']);
       expect(of('v1')?.dead).toBe(0);

@@ -55,6 +55,7 @@ test.each<[string, PodConfig, Record<string, string> | undefined, string, RegExp
     state: 'Failed',
     failure: { code, message: expect.stringMatching(message) },
     draining: false,
+    countedMs: expect.any(Number),
     consumers: {},
     sources: {},
   });

@@ -6,6 +6,7 @@ import type { PipelineUnitConfig, PipelineUnitStatus } from '../../api/contract/
 import { failureOf, LevadaError, messageOf } from '../../api/errors.ts';
 import { settingsFromSecret } from '../../brokers/rabbitmq/settings.ts';
 import { startAdmin } from '../admin.ts';
+import { countedMs } from '../age.ts';
 import { resolveInPod } from '../net/hosts.ts';
 import { readSecret } from './secret.ts';
 import { PipelineUnit } from './unit.ts';
@@ -58,7 +59,7 @@ class Pod {
     const draining = this.#draining;
     const failed = { state: 'Failed' as const, ...(this.#failure && { failure: this.#failure }) };
     const status = this.#unit?.status ?? { ...failed, consumers: {}, sources: {} };
-    return { ...status, draining, ...(this.#missing > 0 && { missing: this.#missing }) };
+    return { ...status, draining, countedMs: countedMs(), ...(this.#missing > 0 && { missing: this.#missing }) };
   }
 
   /** Never rejects. */

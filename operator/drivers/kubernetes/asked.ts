@@ -5,8 +5,13 @@ import type { LivePod } from './types.ts';
 
 /** What pods of one kind say of themselves. */
 export interface Answers<S> {
-  /** A pod is not trusted: what it says is taken in these shapes only. @throws when it is none */
-  readonly read: (value: unknown) => S;
+  /**
+   * A pod is not trusted: what it says is taken in these shapes only.
+   *
+   * @param askedAt milliseconds since the epoch
+   * @throws when it is none
+   */
+  readonly read: (value: unknown, askedAt: number) => S;
   /** Whether the same would be said of both. */
   readonly isSame: (a: S, b: S) => boolean;
   /** How likely it is to say something else without a change of its pod. */
@@ -139,11 +144,12 @@ export class PodStatuses<S> {
   /** Never rejects. */
   async #ask(entry: Asked<S>): Promise<void> {
     const host = hostOf(entry.pod.status?.podIP ?? '');
+    const askedAt = Date.now();
     let status: S;
     try {
       const { status: code, text } = await askAdmin(`http://${host}:${containerPorts.admin}/status`, largestBytes);
       if (code !== 200) return;
-      status = this.#answers.read(JSON.parse(text));
+      status = this.#answers.read(JSON.parse(text), askedAt);
     } catch {
       return; // it has not begun to listen, or ends: what it said last is what is known
     }

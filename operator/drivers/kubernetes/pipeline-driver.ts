@@ -209,8 +209,9 @@ export class PipelineDriver implements Driver {
     const [namespace = '', name = ''] = pipeline.split('/');
     await this.#pods.refresh(namespace, name);
     return this.#pods.of(namespace, name).flatMap(({ metadata: { uid = '' } }) => {
-      const trials = this.#pods.statusOf(uid)?.consumers[step]?.trials;
-      return trials ? [{ process: uid, trials }] : [];
+      const { consumers, beganAt } = this.#pods.statusOf(uid) ?? {};
+      const trials = consumers?.[step]?.trials;
+      return trials ? [{ process: uid, trials, ...(beganAt !== undefined && { beganAt }) }] : [];
     });
   }
 

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import * as z from 'zod';
 import type { PipelineUnitStatus } from '../../../api/contract/pipeline-unit.ts';
-import { stepTrials } from '../routing/report.ts';
+import { began, stepTrials } from '../routing/report.ts';
 import { type Answers, failureIn } from './asked.ts';
 
 const count = z.int().min(0);
@@ -23,17 +23,24 @@ const status = z.object({
   failure: failure.optional(),
   draining: z.boolean(),
   missing: count.optional(),
+  countedMs: count.optional(),
   consumers: z.record(z.string(), consumer),
   sources: z.record(z.string(), z.object({ ready: z.boolean(), failure: failure.optional() })),
 });
 
-export type UnitStatus = z.output<typeof status>;
+export type UnitStatus = Omit<z.output<typeof status>, 'countedMs'> & {
+  /** When its process began at the latest, milliseconds since the epoch, of this clock. */
+  readonly beganAt?: number;
+};
 
 /** What is read of it is what the runtime says. */
 status satisfies z.ZodType<unknown, Pick<PipelineUnitStatus, 'state' | 'draining'>>;
 
 export const unitAnswers: Answers<UnitStatus> = {
-  read: (value) => status.parse(value),
+  read: (value, askedAt) => {
+    const { countedMs, ...said } = status.parse(value);
+    return { ...said, ...began(askedAt, countedMs) };
+  },
   // What is in hand changes all the time, and is asked for when it is needed.
   isSame: (a, b) => isDeepStrictEqual(shown(a), shown(b)),
   likely: ({ state, consumers, sources }) => {
@@ -45,9 +52,9 @@ export const unitAnswers: Answers<UnitStatus> = {
   },
 };
 
-function shown({ consumers, ...rest }: UnitStatus) {
+function shown({ consumers, beganAt: _, ...rest }: UnitStatus) {
   const quiet = Object.entries(consumers).map(
-    ([name, { held: _, delayed: __, trials: ___, ...said }]) => [name, said] as const,
+    ([name, { held: __, delayed: ___, trials: ____, ...said }]) => [name, said] as const,
   );
   return { ...rest, consumers: Object.fromEntries(quiet) };
 }

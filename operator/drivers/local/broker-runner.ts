@@ -171,7 +171,7 @@ export class BrokerRunner implements PipelineRunner {
   trials(pipeline: string, step: string): StepReport[] {
     return this.#all().flatMap((worker) => {
       const trials = worker.pipeline === pipeline && worker.states[step]?.trials;
-      return trials ? [{ process: String(worker.pid), trials }] : [];
+      return trials ? [{ process: String(worker.pid), trials, beganAt: worker.startedAt }] : [];
     });
   }
 

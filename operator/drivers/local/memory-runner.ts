@@ -10,6 +10,7 @@ export class MemoryRunner implements PipelineRunner {
   readonly place = 'memory';
   readonly transport = new MemoryTransport({ clock: systemClock });
   readonly host: PipelineHost;
+  readonly #startedAt = Date.now();
 
   constructor(options: Omit<HostOptions, 'transport'>) {
     this.host = new PipelineHost({ ...options, transport: this.transport });
@@ -46,7 +47,7 @@ export class MemoryRunner implements PipelineRunner {
   }
 
   trials(pipeline: string, step: string): StepReport[] {
-    return [{ process: this.place, trials: this.host.trials(pipeline, step) }];
+    return [{ process: this.place, trials: this.host.trials(pipeline, step), beganAt: this.#startedAt }];
   }
 
   admins(): string[] {

@@ -34,6 +34,7 @@ export class Worker {
   readonly #events: WorkerEvents;
   #run: Run;
   #child: ChildProcess | undefined;
+  #startedAt = 0;
   #ended: Promise<void> = Promise.resolve();
   #states: Readonly<Record<string, WorkerState>> = {};
   /** Of processes before this one. */
@@ -53,6 +54,11 @@ export class Worker {
 
   get pipeline(): string {
     return this.#run.topology.pipeline;
+  }
+
+  /** Of the process that runs now: milliseconds since the epoch. */
+  get startedAt(): number {
+    return this.#startedAt;
   }
 
   get pid(): number | undefined {
@@ -105,6 +111,7 @@ export class Worker {
   }
 
   #start(): void {
+    this.#startedAt = Date.now();
     const startedAt = performance.now();
     const child = spawn(process.execPath, [main], {
       env: this.#env,

@@ -8,7 +8,7 @@ import { judgedPhases, switchWhenReady, trialsOf } from '../../plan/rollout/look
 import { durationMs } from '../../plan/rollout/time.ts';
 import type { Traffic } from '../../plan/rollout/types.ts';
 import { askAdmin } from '../admin-port.ts';
-import { type AskSteps, type Report, routingReport } from './report.ts';
+import { type AskSteps, began, type Report, routingReport } from './report.ts';
 import type { Signer } from './signing.ts';
 import { type StepReports, TrafficLog } from './traffic.ts';
 
@@ -106,7 +106,7 @@ export class RoutingDesk {
     const isDue = this.#options.now() - since >= intervalMs(resource as ModelDeployment);
     if (!isDue && this.#log.has(owner)) return undefined;
     const [reports, steps] = await Promise.all([
-      Promise.all(admins.map(reportOf)),
+      Promise.all(admins.map((admin) => this.#reportOf(admin))),
       this.#stepsOf(resource as ModelDeployment),
     ]);
     const now = this.#options.now();
@@ -135,6 +135,18 @@ export class RoutingDesk {
     return new Map(await Promise.all(asked));
   }
 
+  async #reportOf(admin: string): Promise<Report | undefined> {
+    try {
+      const askedAt = this.#options.now();
+      const { status, text } = await askAdmin(`${admin}/routing`, largestReport);
+      if (status !== 200) return undefined;
+      const { countedMs, ...report } = routingReport.parse(JSON.parse(text));
+      return { ...report, ...began(askedAt, countedMs) };
+    } catch {
+      return undefined; // it ends, or has only begun
+    }
+  }
+
   /** The owner is gone. */
   forget(owner: string): void {
     this.#log.forget(owner);
@@ -161,13 +173,4 @@ async function put(url: string, body: string): Promise<RoutingStatus> {
   const { status, text } = await askAdmin(url, largestReport, body);
   if (status !== 200) throw new Error(`${status} ${text.slice(0, 500)}`);
   return JSON.parse(text) as RoutingStatus;
-}
-
-async function reportOf(admin: string): Promise<Report | undefined> {
-  try {
-    const { status, text } = await askAdmin(`${admin}/routing`, largestReport);
-    return status === 200 ? routingReport.parse(JSON.parse(text)) : undefined;
-  } catch {
-    return undefined; // it ends, or has only begun
-  }
 }

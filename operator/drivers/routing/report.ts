@@ -8,6 +8,7 @@ const outcome = z.object({ n: count, failures: count });
 /** What a pod says of its requests, in these shapes only: it is not trusted. */
 export const routingReport = z.object({
   process: z.string().max(64),
+  countedMs: count.optional(),
   counts: z
     .array(
       z.object({
@@ -22,13 +23,22 @@ export const routingReport = z.object({
     )
     .max(256),
 });
-export type Report = z.output<typeof routingReport>;
+export type Report = Omit<z.output<typeof routingReport>, 'countedMs'> & Began;
+
+/** When a process began to count: no later than that by the clock here, milliseconds since the epoch. Absent: nobody knows. */
+export interface Began {
+  readonly beganAt?: number;
+}
+
+/** @param askedAt before it has said so */
+export const began = (askedAt: number, countedMs: number | undefined): Began =>
+  countedMs === undefined ? {} : { beganAt: askedAt - countedMs };
 
 /** What a process says of the trials at one step of a pipeline, likewise. */
 export const stepTrials = z.array(z.object({ rollout: z.string().max(128), version, n: count, dead: count })).max(16);
 
 /** Of a process that handles a step's events. */
-export interface StepReport {
+export interface StepReport extends Began {
   /** With another one counts begin at 0. */
   readonly process: string;
   readonly trials: readonly StepTrials[];

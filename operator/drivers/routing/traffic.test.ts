@@ -11,7 +11,7 @@ const count = (version: string, by: Count['by'], requests: number, more: Partial
   ...{ version, by, requests, failures: [], latency: latency(requests) },
   ...more,
 });
-const report = (process: string, ...counts: Count[]): Report => ({ process, counts });
+const report = (process: string, ...counts: Count[]): Report => ({ process, beganAt: 0, counts });
 const failed = (blame: string, n: number) => ({ blame, reason: 'late', count: n });
 const about = { candidate: 'v2', stable: 'v1', rollout: 'v2 then', until: 1_000, weight: 5, leastStable: 0 };
 
@@ -66,8 +66,19 @@ describe('increments', () => {
     const log = new TrafficLog();
     log.add('o', [report('a', count('v2', 'weight', 100))], 1);
     expect(taken(log, 0, 1)).toBe(0);
-    log.add('o', [report('a', count('v2', 'weight', 107)), report('b', count('v2', 'weight', 5))], 2);
+    const since = { ...report('b', count('v2', 'weight', 5)), beganAt: 2 };
+    log.add('o', [report('a', count('v2', 'weight', 107)), since], 2);
     expect(taken(log, 0, 2)).toBe(12);
+  });
+
+  it('of a process that began before the first look begin with its own first report: it may have been counted before', () => {
+    const log = new TrafficLog();
+    log.add('o', [], 1);
+    const { beganAt: _, ...unknown } = report('b', count('v2', 'weight', 50));
+    log.add('o', [report('a', count('v2', 'weight', 100)), unknown], 2);
+    expect(taken(log, 0, 2)).toBe(0);
+    log.add('o', [report('a', count('v2', 'weight', 103)), { ...unknown, counts: [count('v2', 'weight', 54)] }], 3);
+    expect(taken(log, 0, 3)).toBe(7);
   });
 
   it('are handed out until the status says that they were counted, and then never again', () => {
@@ -90,7 +101,9 @@ describe('increments', () => {
       { rollout: 'v2 then', version: 'v9', n: 99, dead: n },
     ];
     const steps = (...counts: [n: number, dead: number][]) =>
-      new Map([['orders/score', counts.map(([n, dead], i) => ({ process: `p${i}`, trials: trials(n, dead) }))]]);
+      new Map([
+        ['orders/score', counts.map(([n, dead], i) => ({ process: `p${i}`, beganAt: 2 * i, trials: trials(n, dead) }))],
+      ]);
     const of = (since: number, until: number) => log.take('o', since, { ...about, until }).deadLetters;
     log.add('o', [], 1, steps([5, 1]));
     expect(of(0, 1)).toBeUndefined();
@@ -100,6 +113,21 @@ describe('increments', () => {
     expect(of(1, 2)).toEqual({ 'orders/score': counted }); // the status could not be written
     log.add('o', [], 3, steps([2, 0], [5, 4])); // the first one has begun anew
     expect(of(2, 3)).toEqual({ 'orders/score': { candidate: { n: 1, failures: 0 }, stable: { n: 10, failures: 0 } } });
+  });
+
+  it('of steps whose process began before the first look, and did not answer then, begin with its first report', () => {
+    const log = new TrafficLog();
+    const step = (n: number, dead: number) => {
+      const trials = [{ rollout: 'v2 then', version: 'v2', n, dead }];
+      return new Map([['orders/score', [{ process: 'p', beganAt: 0, trials }]]]);
+    };
+    log.add('o', [], 1);
+    log.add('o', [], 2, step(90, 80));
+    expect(log.take('o', 0, { ...about, until: 2 }).deadLetters).toBeUndefined();
+    log.add('o', [], 3, step(93, 81));
+    expect(log.take('o', 0, { ...about, until: 3 }).deadLetters).toMatchObject({
+      'orders/score': { candidate: { n: 3, failures: 1 } },
+    });
   });
 
   it('have a key that fails after it was counted as a failure of no new key', () => {

@@ -1,7 +1,7 @@
 import { latencyBoundsMs, type StepTrials } from '../../../api/contract/routing-table.ts';
 import type { Histogram } from '../../plan/rollout/histogram.ts';
 import type { Answers, Traffic } from '../../plan/rollout/types.ts';
-import type { Report, StepReport } from './report.ts';
+import type { Began, Report, StepReport } from './report.ts';
 import { type Times, WaitingTimes } from './times.ts';
 
 type Count = Report['counts'][number];
@@ -22,6 +22,8 @@ interface Trials extends StepTrials {
 }
 
 interface Of {
+  /** When it was looked at first, as {@link Window.until}. */
+  readonly since: number;
   /** By process: what it had counted when it was looked at last. */
   readonly seen: Map<string, readonly Count[]>;
   /** By step and process. */
@@ -32,28 +34,29 @@ interface Of {
 
 /**
  * What pods count, as increments: each increment is handed out until the status says that it was counted. The first look at an
- * owner only says where counting begins: what came before may have been counted by whoever led before.
+ * owner only says where counting begins: what came before may have been counted by whoever led before. So does the first report of
+ * each process, unless it began after that look: one that did not answer then, or was not ready, may have been counted before.
  */
 export class TrafficLog {
   readonly #owners = new Map<string, Of>();
 
   /** @param time of the reports, milliseconds since the epoch */
   add(owner: string, reports: readonly Report[], time: number, steps: StepReports = new Map()): void {
-    const known = this.#owners.get(owner);
-    const of: Of = known ?? { seen: new Map(), seenTrials: new Map(), windows: [] };
+    const of: Of = this.#owners.get(owner) ?? { since: time, seen: new Map(), seenTrials: new Map(), windows: [] };
     this.#owners.set(owner, of);
+    const isNew = ({ beganAt }: Began) => beganAt !== undefined && beganAt > of.since;
     const trials = [...steps].flatMap(([step, reports]) =>
-      reports.flatMap(({ process, trials }) => {
+      reports.flatMap(({ process, trials, ...report }) => {
         const key = `${step} ${process}`;
-        const before = of.seenTrials.get(key) ?? (known && []);
+        const before = of.seenTrials.get(key) ?? (isNew(report) ? [] : undefined);
         of.seenTrials.set(key, trials);
         return before ? trials.map((now) => ({ step, ...moreTrials(now, before) })) : [];
       }),
     );
     if (trials.length > 0) of.windows.push({ until: time, counts: [], trials });
-    for (const { process, counts } of reports) {
+    for (const { process, counts, ...report } of reports) {
       // All that a process has counted that has come meanwhile is new.
-      const before = of.seen.get(process) ?? (known && []);
+      const before = of.seen.get(process) ?? (isNew(report) ? [] : undefined);
       of.seen.set(process, counts);
       if (!before) continue;
       const more = counts.map((now) => increment(now, sameIn(before, now)));

@@ -7,6 +7,7 @@ import {
   type RoutingReport,
   type RoutingStatus,
 } from '../../../api/contract/routing-table.ts';
+import { countedMs } from '../../age.ts';
 import type { DecidedBy } from '../routing/decide.ts';
 import { hash32 } from '../routing/hash.ts';
 import { LatencyHistogram } from '../routing/latency.ts';
@@ -142,7 +143,7 @@ export class RoutingCounters {
         }),
       ),
     );
-    return { ...status, process: processId, counts };
+    return { ...status, process: processId, countedMs: countedMs(), counts };
   }
 
   dropped(version: string): void {
