@@ -6,7 +6,7 @@ import type { KubeClient } from './engine/client.ts';
 import { Elector, type ElectorOptions } from './engine/elector.ts';
 import { EventRecorder } from './engine/events.ts';
 import type { OperatorMetrics } from './engine/metrics.ts';
-import { KeyedQueue } from './engine/queue.ts';
+import { KeyedQueue, type Work } from './engine/queue.ts';
 import { reconcile } from './reconcile.ts';
 import { keptSigner } from './signing-key.ts';
 
@@ -72,7 +72,9 @@ export class Operator {
       identity,
       failed: (error) => log(`the lease could not be had: ${messageOf(error)}`),
     });
-    this.#queue = new KeyedQueue((key) => reconcile(key, this.#store, this.#driver, now, 'Cluster'), {
+    const work: Work = (key, failures) =>
+      reconcile(key, this.#store, this.#driver, now, { place: 'Cluster', failures });
+    this.#queue = new KeyedQueue(work, {
       ...retry,
       workers,
       timeoutMs: options.reconcileMs ?? 300_000,

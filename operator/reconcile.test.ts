@@ -34,7 +34,7 @@ function control(isBad: (path: string) => boolean) {
     time += 1_000;
     return new Date(time);
   };
-  const queue = new KeyedQueue(() => reconcile(key, store, driver, now), {
+  const queue = new KeyedQueue((_, failed) => reconcile(key, store, driver, now, { failures: failed }), {
     firstMs: 1,
     maxMs: 1,
     failed: (_, error) => failures.push(error),
@@ -191,6 +191,27 @@ it('what passes by itself is tried again, and not worth a status', async () => {
   };
   await expect(look()).rejects.toMatchObject({ code: 'ClusterUnavailable' });
   expect(written).toHaveLength(count);
+});
+
+it('what passes by itself and has not by its third failure is said once, of the generation that it keeps from being so', async () => {
+  const { edit, ready, written, current, driver, failures } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  const { apply } = driver;
+  let port = 50_000;
+  driver.apply = async () => {
+    throw new LevadaError('ClusterUnavailable', { detail: `failed calling webhook: from port ${port++}` });
+  };
+  const count = written.length;
+  edit(iris({ serve: 'v2' }, 2));
+  await until('it has failed often', () => failures.length >= 6);
+  expect(written).toHaveLength(count + 1);
+  expect(ready()).toMatchObject({ status: 'False', reason: 'ClusterUnavailable', observedGeneration: 2 });
+  expect(ready()?.message).toContain('from port 50002');
+  const of = (type: string) => current()?.status?.conditions.find((one) => one.type === type)?.status;
+  expect([of('Serving'), of('Stalled'), of('Reconciling')]).toEqual(['True', 'False', 'True']);
+  driver.apply = apply;
+  await until('v2 serves', () => ready()?.status === 'True');
 });
 
 it('says what is wrong with a resource that is stored and cannot be understood, and leaves what ran', async () => {

@@ -25,6 +25,16 @@ export interface Stored {
   readonly problems: readonly Problem[];
 }
 
+export interface LookOptions {
+  /** Default: a laptop. */
+  readonly place?: Place;
+  /** Looks in a row that have failed before this one. */
+  readonly failures?: number;
+}
+
+/** What passes by itself has passed by then; what has not is said. */
+const failuresUnsaid = 2;
+
 /**
  * One look at one resource: observe, plan, apply, and then, once, the status. What is there decides, not what has
  * happened. Called again when nothing has changed, it writes nothing.
@@ -37,7 +47,7 @@ export async function reconcile(
   store: Store,
   driver: Driver,
   now: () => Date,
-  place: Place = 'Laptop',
+  { place = 'Laptop', failures = 0 }: LookOptions = {},
 ): Promise<number | undefined> {
   const stored = await store.get(key);
   if (!stored) {
@@ -72,9 +82,12 @@ export async function reconcile(
     if (applied) await driver.apply(key, applied);
   } catch (error) {
     const code = errorCodeOf(error);
-    // What passes by itself is not worth a status, which would be another one a moment later.
-    if (code === undefined || errors[code].outcome === 'retry') throw error;
-    await say(withFailure(resource, said, { code, message: messageOf(error) }, time));
+    if (code === undefined) throw error;
+    const failed = withFailure(resource, said, { code, message: messageOf(error) }, time);
+    // What passes by itself is not worth a status, which would be another one a moment later; nor are other words for it.
+    const isPassing = failures < failuresUnsaid || saysSame(failed, resource.status);
+    if (errors[code].outcome === 'retry' && isPassing) throw error;
+    await say(failed);
     // A rollout goes on meanwhile, or back.
     if (isFinal(code)) return lookAgain();
     throw error;
@@ -90,6 +103,15 @@ export async function reconcile(
 function goingOn(wanted: UnitPlan, { units }: Observed): UnitPlan | undefined {
   if (!wanted.routing || !wanted.fronts.every(({ target }) => units[target])) return undefined;
   return { ...wanted, units: Object.values(units).map(({ unit }) => unit) };
+}
+
+/** Whether two differ in words only: those of the network name another port each time. */
+function saysSame(one: ResourceStatus, other: ResourceStatus | undefined): boolean {
+  const unworded = (status: ResourceStatus) => ({
+    ...status,
+    conditions: status.conditions.map((condition) => ({ ...condition, message: '' })),
+  });
+  return other !== undefined && isDeepStrictEqual(unworded(one), unworded(other));
 }
 
 /** Whether nothing but a change of the resource helps. */

@@ -32,6 +32,20 @@ function setUp(options: Partial<QueueOptions> = {}) {
 }
 
 describe('KeyedQueue', () => {
+  it('tells its work how often in a row the key has failed', async () => {
+    const told: number[] = [];
+    const fails = [true, true, false, true, false];
+    const work = async (_: string, failures: number) => {
+      told.push(failures);
+      if (fails[told.length - 1]) throw new Error('no');
+      return told.length < fails.length ? 1 : undefined;
+    };
+    const queue = new KeyedQueue(work, { firstMs: 1, maxMs: 1, failed: () => {} });
+    queue.add('a');
+    await vi.advanceTimersByTimeAsync(100);
+    expect(told).toEqual([0, 1, 2, 0, 1]);
+  });
+
   it('works on a key once, however often it is added meanwhile, and then once more', async () => {
     const { queue, started, end } = setUp();
     for (let i = 0; i < 5; i++) queue.add('a');

@@ -1,9 +1,10 @@
 /**
  * What happens to one key. Throwing means: again, with backoff.
  *
+ * @param failures how often in a row it has thrown before
  * @returns milliseconds after which it is to be worked on again, if nothing comes before; nothing: not by itself
  */
-export type Work = (key: string) => Promise<number | undefined>;
+export type Work = (key: string, failures: number) => Promise<number | undefined>;
 
 export interface QueueOptions {
   /** Backoff of a key: first and longest wait, milliseconds; doubles each time. */
@@ -117,7 +118,7 @@ export class KeyedQueue {
     let again: number | undefined;
     const late = this.#watch(key);
     try {
-      again = await this.#work(key);
+      again = await this.#work(key, this.#failures.get(key) ?? 0);
       this.#failures.delete(key);
     } catch (error) {
       failure = error ?? new Error('nothing was said');
