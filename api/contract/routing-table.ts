@@ -20,7 +20,7 @@ export interface RoutingTable {
   readonly sticky?: { readonly header: string };
   /** Which rollout this is a step of: with another one, keys are trials anew. */
   readonly rollout?: string;
-  /** Host names of the pods that count keys as trials, each its part, so that no key counts in two. Absent: this one counts all. */
+  /** Names of the ready pods that count keys as trials, each its part, so that no key counts in two. Absent: this one counts all. */
   readonly judges?: readonly string[];
   /** Gets a copy of `percent` of the requests after they were answered. Nobody sees what it makes of them. */
   readonly shadow?: { readonly version: string; readonly percent: number };

@@ -33,6 +33,9 @@ const tell = (message: FromModelServer) => {
   if (process.connected) process.send?.(message);
 };
 
+/** As routing tables call it: a pod by its host name, processes of one machine by their ids. */
+const nameOfProcess = (): string => (process.send ? String(process.pid) : hostname());
+
 /** Resolves when the model is loaded, or has failed to for good. */
 export async function runModelServer(config: ModelServerConfig, times: ModelServerTimes): Promise<void> {
   const { model, version, listen, routing } = config;
@@ -52,7 +55,7 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
     },
     timeouts: { loadMs, runMs },
     ...(routing && {
-      router: ({ registry }) => new Router({ version, name: hostname(), counters: new RoutingCounters(registry) }),
+      router: ({ registry }) => new Router({ version, name: nameOfProcess(), counters: new RoutingCounters(registry) }),
     }),
   });
   const server = new ModelServer(service, log, times);

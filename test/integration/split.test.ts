@@ -109,3 +109,29 @@ test(`${flips} changes under load: no request fails, every pod heeds each; then 
     before = now;
   }
 });
+
+test('a key counts in one of several pods, however often and wherever it asks', async () => {
+  await using ws = await Workspace.create();
+  const sticky = { header: 'x-user-id' };
+  await ws.write('res/iris.yaml', iris({ replicas: 2, sticky }));
+  await (await ws.up('--replicas')).says('takes the traffic. http');
+  const rollout = { interval: '1s', steps: [{ weight: 50, hold: '1h' }] };
+  await ws.write('res/iris.yaml', iris({ replicas: 2, sticky, serve: 'v2', rollout }));
+  const { services, admin } = await until('both pods share out', async () => {
+    const got = await ws.get();
+    return got.status?.rollout?.appliedWeight === 50 && got.admin['iris-v1']?.length === 2 && got;
+  });
+  const keys = Array.from({ length: 100 }, (_, i) => ({ 'x-user-id': `user-${i}` }));
+  const counted = async () => {
+    await versionsOf(services['iris'] ?? '', keys);
+    const reports = (admin['iris-v1'] ?? []).map(async (url) => (await request(`${url}/routing`)).body);
+    return (await Promise.all(reports)).map((text) =>
+      (JSON.parse(text) as RoutingReport).counts.reduce((sum, { keys }) => sum + (keys?.n ?? 0), 0),
+    );
+  };
+  const sum = (counts: readonly number[]) => counts.reduce((total, count) => total + count, 0);
+  await until('each key has come to the pod that counts it', async () => sum(await counted()) >= keys.length);
+  const counts = await counted();
+  expect(sum(counts)).toBe(keys.length);
+  expect(Math.min(...counts)).toBeGreaterThan(0);
+});

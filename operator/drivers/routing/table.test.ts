@@ -36,10 +36,12 @@ describe('a routing table', () => {
     expect(tableOf('default/iris', plan, peers, undefined, [3, 41, 7]).generation).toBe(42);
   });
 
-  it('shares out who counts keys, where there are several', () => {
+  it('shares out who counts keys, where several are ready', () => {
     const sticky = { ...plan, sticky: { header: 'x-user-id' } };
     expect(tableOf('default/iris', sticky, peers, undefined).judges).toEqual(['y', 'z']);
     expect(tableOf('default/iris', sticky, peers.slice(0, 4), undefined).judges).toBeUndefined();
+    const unready = { version: 'v1', name: 'x' };
+    expect(tableOf('default/iris', sticky, [...peers, unready], undefined).judges).toEqual(['y', 'z']);
     expect(tableOf('default/iris', plan, peers, undefined).judges).toBeUndefined();
   });
 

@@ -5,7 +5,7 @@ import type { RoutingPlan } from '../../plan/units.ts';
 /** A process that takes or gives requests. */
 export interface Peer {
   readonly version: string;
-  /** Host name, as it knows itself. */
+  /** As it knows itself: the host name of a pod, the id of a process that this machine runs. */
   readonly name: string;
   /** `tcp://HOST:PORT` of its internal port; absent: it is not ready to be asked. */
   readonly address?: string;
@@ -31,8 +31,10 @@ export function tableOf(
     if (version === stable.version) continue;
     addresses[version] = peers.flatMap((peer) => (peer.version === version ? (peer.address ?? []) : [])).toSorted();
   }
-  // Keys count in one pod each; where there is but one, that is clear.
-  const judges = peers.filter(({ version }) => version === stable.version).map(({ name }) => name);
+  // Keys count in one pod each; where there is but one, that is clear. Who is not ready gets no requests to count.
+  const judges = peers.flatMap(({ version, name, address }) =>
+    version === stable.version && address !== undefined ? name : [],
+  );
   const content = {
     resource,
     ...plan,

@@ -3,7 +3,7 @@ import { errorCodeOf } from '../../../api/errors.ts';
 import type { Batcher } from '../batcher.ts';
 import { differ } from '../routing/compare.ts';
 import { Decider, type Decision, type Headers } from '../routing/decide.ts';
-import { hash32 } from '../routing/hash.ts';
+import { Judges } from '../routing/judges.ts';
 import { RecentP99 } from '../routing/latency.ts';
 import { allFinite, blameFor, budgetMs, misfit } from '../routing/rules.ts';
 import type { Random } from '../routing/stratified.ts';
@@ -45,7 +45,7 @@ export type RoutedAnswer = (error: unknown, body: string, version?: string, tria
 export interface RouterOptions {
   /** This process's. */
   readonly version: string;
-  /** Host name, as tables name pods. */
+  /** As tables name it. */
   readonly name?: string;
   readonly counters: RoutingCounters;
   readonly random?: Random;
@@ -57,7 +57,6 @@ const maxShadowBytes = 16 * 2 ** 20;
 /** Requests of the candidate that this version scores at once, besides its own. */
 const maxCompared = 64;
 const compareWithinMs = 5_000;
-const judgeSeed = 0x6a756467;
 
 /**
  * Answers the requests of a stable pod, each by the version that the routing table gives it to. What another version does not
@@ -70,6 +69,7 @@ export class Router {
   #model: OwnModel | undefined;
   #table: RoutingTable | undefined;
   #decider: Decider | undefined;
+  #judges: Judges | undefined;
   readonly #targets = new Map<string, Target>();
   readonly #p99 = new RecentP99();
   #shadows = 0;
@@ -220,10 +220,9 @@ export class Router {
 
   /** The key as a trial of a rollout, where this pod is the one that counts it. */
   #trialKey(headers: Headers, { by }: Decision): string | undefined {
-    const { candidate, judges } = this.#table ?? {};
-    const key = by === 'sticky' && candidate ? this.#decider?.keyOf(headers) : undefined;
-    if (key === undefined || !judges) return key;
-    return judges[hash32(key, judgeSeed) % judges.length] === this.#options.name ? key : undefined;
+    const key = by === 'sticky' && this.#table?.candidate ? this.#decider?.keyOf(headers) : undefined;
+    if (key === undefined || !this.#judges) return key;
+    return this.#judges.of(key) === this.#options.name ? key : undefined;
   }
 
   #rowsOf = (rows: number): number | undefined => (this.#model?.batcher.joinable ? rows : undefined);
@@ -234,6 +233,7 @@ export class Router {
     if (!table || !model) return;
     const isStable = table.stable.version === version;
     this.#decider = isStable ? new Decider(table, this.#random, this.#decider) : undefined;
+    this.#judges = table.judges && new Judges(table.judges);
     const addresses = isStable ? table.addresses : {};
     for (const [name, target] of this.#targets) {
       if (Object.hasOwn(addresses, name) && name !== version) continue;
