@@ -11,6 +11,8 @@ const root = join(import.meta.dirname, '../../..');
 
 export interface Figures {
   readonly leads: boolean;
+  /** Its copies are whole. */
+  readonly isReady: boolean;
   /** Requests that change something; renewals of the Lease, which are the only PUTs, apart. */
   readonly writes: number;
   readonly reconciles: number;
@@ -73,8 +75,16 @@ export class OperatorProcess {
       () => undefined,
     );
     if (text === undefined) return undefined;
+    const isReady = await fetch(`${this.#url}/readyz`).then(
+      async (response) => {
+        await response.body?.cancel();
+        return response.ok;
+      },
+      () => false,
+    );
     const sum = (pattern: RegExp) => [...text.matchAll(pattern)].reduce((total, [, value]) => total + Number(value), 0);
     return {
+      isReady,
       leads: /^leader_election_master_status\{.*\} 1$/m.test(text),
       writes: sum(/^rest_client_requests_total\{method="(?:PATCH|POST|DELETE)",.*\} (\d+)$/gm),
       reconciles: sum(/^controller_runtime_reconcile_total\{.*\} (\d+)$/gm),
