@@ -18,8 +18,13 @@ export interface ReflectorOptions {
   readonly silenceMs?: number;
   /** First and longest wait after a failure, milliseconds; doubles, with jitter. Default 1 s and 30 s. */
   readonly backoff?: { readonly firstMs: number; readonly maxMs: number };
+  /** Whether there may be nothing to list here, which is said by {@link Reflector.absence}: it keeps nobody from beginning. */
+  readonly mayBeAbsent?: boolean;
   /** In [0, 1). */
   readonly random?: () => number;
+  /** Milliseconds that only go forward. */
+  readonly now?: () => number;
+  readonly sleep?: (ms: number) => Promise<void>;
   /** Told of each failure; the reflector goes on by itself. */
   readonly failed: (error: unknown, nextMs: number) => void;
 }
@@ -34,6 +39,8 @@ interface Page<T> {
 
 /** Seconds after which a watch is begun anew, so that watchers spread over API servers: this and up to twice as much. */
 const watchSeconds = 300;
+/** A watch that ends sooner, milliseconds, is not begun anew at once: whoever ends it may end the next one as well. */
+const shortWatchMs = 1_000;
 
 /**
  * A copy of what the API server has of one kind: listed in pages, then watched, for as long as it runs. A failure of any
@@ -49,6 +56,7 @@ export class Reflector<T extends StoredObject> {
   readonly #synced = Promise.withResolvers<void>();
   #isSynced = false;
   #isConnected = false;
+  #absence: unknown;
   #lists = 0;
   #running: Promise<void> | undefined;
 
@@ -85,9 +93,14 @@ export class Reflector<T extends StoredObject> {
     return this.#isSynced;
   }
 
-  /** Whether the last thing heard of the API server was good. */
+  /** Whether the last thing heard of the API server was good; that nothing is there is good. */
   get isConnected(): boolean {
     return this.#isConnected;
+  }
+
+  /** Why nothing can be listed here, as long as that is so: a namespace that is gone takes the right to it along. */
+  get absence(): unknown {
+    return this.#absence;
   }
 
   /** Lists that were completed. */
@@ -103,30 +116,56 @@ export class Reflector<T extends StoredObject> {
   }
 
   async #run(): Promise<void> {
-    const { backoff = { firstMs: 1_000, maxMs: 30_000 }, random = Math.random } = this.#options;
+    const { backoff = defaultBackoff, now = () => performance.now() } = this.#options;
     const { signal } = this.#ended;
     let version: string | undefined;
     let failures = 0;
     while (!signal.aborted) {
+      let openedAt: number | undefined;
       try {
         version ??= await this.#list();
         this.#isConnected = true;
+        openedAt = now();
         for await (const event of this.#watch(version)) {
           failures = 0;
           version = this.#take(event);
         }
+        const openMs = now() - openedAt;
+        if (openMs > backoff.maxMs) failures = 0;
+        if (openMs < shortWatchMs) await this.#pause(this.#waitAfter(failures++));
       } catch (error) {
         if (signal.aborted) break;
-        this.#isConnected = false;
+        if (openedAt !== undefined && now() - openedAt > backoff.maxMs) failures = 0;
         const isExpired = errorCodeOf(error) === 'ClusterExpired';
-        if (isExpired) version = undefined;
-        // Half of the wait is at random: all operators lost their API server at the same moment.
-        const longest = Math.min(backoff.maxMs, backoff.firstMs * 2 ** failures++);
-        const wait = isExpired && failures === 1 ? 0 : longest / 2 + (random() * longest) / 2;
+        const isRefused = this.#options.mayBeAbsent === true && isAbsence(error);
+        if (isRefused && version === undefined) this.#leave(error);
+        else this.#isConnected = false;
+        // Of a watch that is refused, the next list tells whether anything is there.
+        if (isExpired || isRefused) version = undefined;
+        const wait = isExpired && failures === 0 ? 0 : this.#waitAfter(failures);
+        failures++;
         this.#options.failed(error, wait);
-        await pause(wait, undefined, { signal }).catch(() => {}); // closed meanwhile
+        await this.#pause(wait);
       }
     }
+  }
+
+  /** Half of the wait is at random: all operators lost their API server at the same moment. */
+  #waitAfter(failures: number): number {
+    const { backoff = defaultBackoff, random = Math.random } = this.#options;
+    const longest = Math.min(backoff.maxMs, backoff.firstMs * 2 ** failures);
+    return longest / 2 + (random() * longest) / 2;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return this.#options.sleep?.(ms) ?? pause(ms, undefined, { signal: this.#ended.signal }).catch(() => {}); // closed meanwhile
+  }
+
+  /** Nothing can be listed: nothing is there. */
+  #leave(error: unknown): void {
+    this.#absence = error;
+    this.#isConnected = true;
+    for (const key of [...this.#objects.keys()]) this.#remove(key);
   }
 
   async #list(): Promise<string> {
@@ -149,6 +188,7 @@ export class Reflector<T extends StoredObject> {
     for (const [key, object] of found) this.#put(key, object);
     for (const key of this.#objects.keys()) if (!found.has(key)) this.#remove(key);
     this.#lists++;
+    this.#absence = undefined;
     this.#isSynced = true;
     this.#synced.resolve();
     return version;
@@ -194,6 +234,11 @@ export class Reflector<T extends StoredObject> {
     return pathOf(type, namespace === undefined ? {} : { namespace });
   }
 }
+
+const defaultBackoff = { firstMs: 1_000, maxMs: 30_000 };
+
+const isAbsence = (error: unknown): boolean =>
+  ['ClusterForbidden', 'ClusterNotFound'].includes(errorCodeOf(error) ?? '');
 
 /** Without who owns which field: half of the memory, and nobody here reads it. */
 function slim<T extends StoredObject>(object: T): T {
