@@ -11,7 +11,10 @@ export interface Outcome {
   readonly from: string;
   /** RFC 3339. */
   readonly time: string;
-  /** Why a version went back: a gate's name, `progressDeadline`, `notReady`, `abort`, or `serve`: another one was wanted. */
+  /**
+   * Why a version went back: a gate's name, `progressDeadline`, `notReady`, `abort`, `serve`: another one was wanted, or `digest`:
+   * under its name is another model now, which is tried from the beginning.
+   */
   readonly gate?: string | undefined;
   readonly observed?: number | undefined;
   readonly limit?: number | undefined;

@@ -20,7 +20,9 @@ export const announcements = z
         version: versionName.describe('The version that the rollout was about.'),
         from: versionName.describe('The version that had served until then.'),
         time: time.describe('When.'),
-        gate: text(300).optional().describe('Why it went back: a gate, `progressDeadline`, `notReady`, or `abort`.'),
+        gate: text(300)
+          .optional()
+          .describe('Why it went back: a gate, `progressDeadline`, `notReady`, `abort`, `serve`, or `digest`.'),
         observed: share.optional().describe('What the gate had counted.'),
         limit: share.optional().describe('What it was held against.'),
         n: z.int().min(0).optional().describe('Trials that the gate had counted.'),

@@ -89,6 +89,17 @@ describe('outcomes', () => {
     expect(outcomesOf(replaced)).toMatchObject([{ ...back, rollout: first }]);
   });
 
+  it('of another model under the same name: the first one is taken back, though nobody has said so', () => {
+    const story = world();
+    story.versions['v2'] = { ...ready, digest: 'sha256:first' };
+    story.look();
+    const first = story.id;
+    story.versions['v2'] = { ...ready, digest: 'sha256:second' };
+    story.look();
+    expect(story.decision).toMatchObject({ phase: 'Progressing', status: { digest: 'sha256:second' } });
+    expect(outcomesOf(story)).toMatchObject([{ type: 'model.rolledback', rollout: first, gate: 'digest' }]);
+  });
+
   it('of one that has gone back already, nothing more when another one is wanted', () => {
     const story = world();
     story.look();
@@ -518,6 +529,61 @@ describe('what is wanted changes', () => {
     expect(story.look()).toMatchObject({ front: 'v1', weight: 0 });
     expect(story.look()).toMatchObject({ front: 'v1', phase: 'Stable', status: { stable: 'v1' } });
     expect(story.look()).toMatchObject({ front: 'v1', runs: ['v1'] });
+  });
+
+  const outcomesOf = (story: World) =>
+    story.decisions.flatMap(({ outcomes }) => outcomes.map(({ type, version }) => `${type} ${version}`));
+
+  it('set back when the Service has just moved: promoted, and back in one move', () => {
+    const story = world().until('Promoting');
+    expect(story.front).toBe('v2');
+    serve(story, 'v1');
+    expect(story.look()).toMatchObject({ front: 'v1', weight: 0, phase: 'Holding' });
+    expect(story.look()).toMatchObject({ front: 'v1', phase: 'Stable', status: { stable: 'v1' } });
+    expect(outcomesOf(story)).toEqual(['model.promoted v2', 'model.rolledback v2']);
+  });
+
+  it('another one when the Service has just moved: promoted, and the next begins from what serves', () => {
+    const story = world().until('Promoting');
+    serve(story, 'v3');
+    expect(story.look()).toMatchObject({ front: 'v2', weight: 5, status: { stable: 'v2', candidate: 'v3' } });
+    expect(outcomesOf(story)).toEqual(['model.promoted v2']);
+  });
+
+  it('paused when the Service has just moved: it serves, and nothing is there to pause', () => {
+    const story = world().until('Promoting');
+    story.say('pause');
+    expect(story.look()).toMatchObject({ front: 'v2', phase: 'Holding', status: { command: { outcome: 'Refused' } } });
+    expect(outcomesOf(story)).toEqual(['model.promoted v2']);
+  });
+
+  it('a gate that fails in the moment of the move: back, whatever the Service leads to', () => {
+    const story = world().until('Promoting');
+    expect(story.look({ traffic: { requests: 900, answers: answers(900, 900) } })).toMatchObject({
+      front: 'v1',
+      phase: 'RolledBack',
+    });
+    expect(outcomesOf(story)).toEqual(['model.rolledback v2']);
+  });
+
+  it('set back while it is paused and somebody else has moved the Service: back in one move', () => {
+    const story = world();
+    while (story.decisions.at(-1)?.weight !== 50) story.look(good);
+    story.say('pause');
+    story.look();
+    story.front = 'v2';
+    serve(story, 'v1');
+    expect(story.look()).toMatchObject({ front: 'v1', weight: 0 });
+    expect(story.look()).toMatchObject({ front: 'v1', phase: 'Stable', status: { stable: 'v1' } });
+  });
+
+  it('paused while somebody else moves the Service: it is moved back, at the same weight', () => {
+    const story = world();
+    while (story.decisions.at(-1)?.weight !== 50) story.look(good);
+    story.say('pause');
+    story.look();
+    story.front = 'v2';
+    expect(story.look(good)).toMatchObject({ front: 'v1', weight: 50, phase: 'Paused' });
   });
 
   it('set back after the promotion, while the old version is down: not to nothing', () => {

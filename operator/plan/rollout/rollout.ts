@@ -1,6 +1,6 @@
 import { obey, refuse } from './commands.ts';
 import { begin, conclude, intentOf, type Look, lookAt, nextLook, readyOf, say } from './look.ts';
-import { progress } from './steps.ts';
+import { arrived, progress } from './steps.ts';
 import type { Decision, Idle, Observed, RolloutStatus, UnderWay, Wanted } from './types.ts';
 
 /**
@@ -36,16 +36,18 @@ const isIdle = (status: RolloutStatus): status is Idle => status.phase === 'Stab
 const isBack = ({ phase }: UnderWay): boolean => phase === 'RolledBack' || phase === 'Aborted';
 
 /** What is to be looked at: the rollout of before, a new one, or none. */
-function underWay(before: RolloutStatus | undefined, look: Look): RolloutStatus {
+function underWay(last: RolloutStatus | undefined, look: Look): RolloutStatus {
   const { wanted, observed } = look;
+  const before = last && !isIdle(last) ? arrived(last, look) : last;
   const serving = servingVersion(before, look);
   const command = before?.command && { command: before.command };
   // First deployment: there is nothing to compare with.
   if (serving === undefined) return { phase: 'Stable', stable: wanted.serve, ...command };
   if (before && !isIdle(before)) {
     if (goesOn(before, serving, look)) return carriedOn(before, look);
-    // Whoever changes `serve` has taken the candidate back, unless that has ended before, or well.
-    if (!isBack(before) && serving === before.stable) conclude(look, 'model.rolledback', before, { gate: 'serve' });
+    // Whoever changes `serve` has taken the candidate back, unless that has ended before, or well; or it is another model now.
+    const gate = wanted.serve === before.candidate ? 'digest' : 'serve';
+    if (!isBack(before) && serving === before.stable) conclude(look, 'model.rolledback', before, { gate });
   }
   if (serving === wanted.serve) {
     if (before && !isIdle(before)) {

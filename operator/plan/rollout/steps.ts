@@ -61,8 +61,11 @@ interface Failure {
   readonly found?: GateStatus;
 }
 
+const failedGate = ({ overruled, gates }: UnderWay): GateStatus | undefined =>
+  overruled ? undefined : gates.find(({ verdict }) => verdict === 'Fail');
+
 function failureOf(rollout: UnderWay, look: Look): Failure | undefined {
-  const found = rollout.overruled ? undefined : rollout.gates.find(({ verdict }) => verdict === 'Fail');
+  const found = failedGate(rollout);
   if (found) return { gate: found.gate, message: describeGate(found), found };
   const waitsForSomebody = rollout.phase === 'Paused' || rollout.phase === 'AwaitingApproval';
   if (waitsForSomebody || look.now < deadlineOf(rollout, look)) return undefined;
@@ -164,19 +167,39 @@ function missingIn({ requests, gates, stable }: UnderWay, look: Look): string[] 
 
 /** Full capacity first, then one move of the Service, and when that is seen the old version is only held. */
 function promoting(rollout: UnderWay, look: Look): RolloutStatus {
-  const { candidate, stable } = rollout;
-  const { observed, spec, now, time } = look;
-  if (observed.front === candidate) {
-    const holdUntil = timeOf(now + durationMs(spec.promotionHold));
-    const message = `Version ${candidate} serves. Version ${stable} stays until ${holdUntil}.`;
-    say(look, 'Normal', 'Promoted', message);
-    conclude(look, 'model.promoted', rollout);
-    return holding({ ...rollout, phase: 'Holding', weight: 100, progressedAt: time, holdUntil, message }, look);
-  }
+  const { candidate } = rollout;
+  const { observed } = look;
+  if (observed.front === candidate) return holding(promoted(rollout, look), look);
   const isFull = observed.versions[candidate]?.fullCapacity === true;
   const message = `Version ${candidate} ${isFull ? 'is about to take over' : 'is brought to full capacity'}.`;
   if (rollout.phase !== 'Promoting') say(look, 'Normal', 'Promoting', message);
   return { ...rollout, phase: 'Promoting', message };
+}
+
+/** The Service has moved: it serves, whatever is wanted of it now. */
+function promoted(rollout: UnderWay, look: Look): UnderWay {
+  const { candidate, stable } = rollout;
+  const { spec, now, time } = look;
+  const holdUntil = timeOf(now + durationMs(spec.promotionHold));
+  const message = `Version ${candidate} serves. Version ${stable} stays until ${holdUntil}.`;
+  say(look, 'Normal', 'Promoted', message);
+  conclude(look, 'model.promoted', rollout);
+  return { ...rollout, phase: 'Holding', weight: 100, progressedAt: time, holdUntil, message };
+}
+
+/**
+ * A rollout whose Service has moved since the last look is over, before anything else is decided: what is wanted now, or a command,
+ * is about a version that serves. Unless what was counted last says that it is to go back.
+ */
+export function arrived(rollout: UnderWay, look: Look): UnderWay {
+  const { phase, candidate } = rollout;
+  const { wanted, observed } = look;
+  if (observed.front !== candidate) return rollout;
+  if (wanted.serve !== candidate)
+    return phase === 'Promoting' || phase === 'Paused' ? promoted(rollout, look) : rollout;
+  // Of one that is paused somebody else has moved it: it is moved back.
+  const isOver = phase === 'Promoting' && !failedGate(count(rollout, look));
+  return isOver ? promoted(rollout, look) : rollout;
 }
 
 /** The old version is still there, and going back is one move. */
