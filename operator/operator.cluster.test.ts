@@ -8,7 +8,7 @@ import { type ControlPlane, startControlPlane } from '../hack/cluster.ts';
 import { clientOf, installKinds, onCluster } from '../test/support/cluster.ts';
 import { installGateway, removeGateway } from '../test/support/gateway.ts';
 import { StandInKubelet } from '../test/support/kubelet.ts';
-import { allow, operatorRules, RunningOperator, without } from '../test/support/operator.ts';
+import { allow, allowIn, operatorRules, type Rule, RunningOperator, without } from '../test/support/operator.ts';
 import { OperatorProcess } from '../test/support/operator-process.ts';
 import { fixture, irisModel } from '../test/support/up.ts';
 import { until } from '../test/support/wait.ts';
@@ -341,6 +341,61 @@ onCluster(() => {
       await says(name, 'Ready', 'True Serving');
       expect(running.log.join('\n')).toContain(`cannot ${verb}`);
       await remove(name);
+    });
+  });
+
+  describe('several namespaces', () => {
+    const places = [namespace, 'gone'];
+    /** Rights in one namespace alone, as the chart gives them with `watchNamespaces`. */
+    const kept = async () => {
+      await allow(admin, []);
+      const rules = await operatorRules();
+      await allowIn(admin, namespace, rules);
+      return rules;
+    };
+
+    it('one that is gone keeps the others from nothing; when it is there, it is looked after as well', async () => {
+      const rules = await kept();
+      await using running = new RunningOperator(clientOf(plane, plane.nobody), { namespaces: places });
+      await until('it leads', () => running.operator.leads, { seen: () => running.log.join('\n') });
+      expect(running.operator.isReady).toBe(true);
+      await apply('among', [irisModel(1)]);
+      await says('among', 'Ready', 'True Serving');
+      await until('it is logged again and again', () => {
+        const lines = running.log.filter((line) => /cannot list .*"modeldeployments".*"gone"/.test(line));
+        return lines.length > 2;
+      });
+      await admin.call({ method: 'POST', path: '/api/v1/namespaces', body: { metadata: { name: 'gone' } } });
+      const there = { namespace: 'gone', name: 'there' };
+      const spec = { versions: [{ name: 'v1', uri: uriOf(irisModel(1)) }] };
+      const model = { metadata: there, spec } as unknown as StoredObject;
+      await admin.apply(modelDeployments, model, { fieldManager: 'kubectl' });
+      const isMade = () =>
+        admin.get(childTypes.Service, there).then(
+          () => true,
+          () => false,
+        );
+      // Of what cannot be listed nothing is known: nothing is made over it.
+      await allowIn(admin, 'gone', without(rules, 'deployments', 'list'));
+      const refused = (line: string) =>
+        line.includes('"key":"ModelDeployment/gone/there"') && line.includes('cannot list');
+      await until('it says what it cannot list', () => running.log.some(refused));
+      expect(await isMade()).toBe(false);
+      await allowIn(admin, 'gone', rules);
+      await until('it is made', isMade);
+      // The right to it goes with its namespace.
+      await allowIn(admin, 'gone', []);
+      await apply('among', [irisModel(1), irisModel(2)]);
+      await says('among', 'Ready', 'True Serving');
+      await remove('among');
+    });
+
+    it('with none of them there, it waits for one', async () => {
+      await kept();
+      await allowIn(admin, namespace, [(await operatorRules())[0] as Rule]);
+      await using running = new RunningOperator(clientOf(plane, plane.nobody), { namespaces: ['gone-1', 'gone-2'] });
+      await until('it has tried often', () => running.log.length > 30);
+      expect([running.operator.isReady, running.operator.leads]).toEqual([false, false]);
     });
   });
 

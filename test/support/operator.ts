@@ -61,16 +61,29 @@ export const without = (rules: readonly Rule[], resource: string, verb: string):
     })),
   );
 
-/** Lets the user `nobody` do this, and nothing else. */
-export async function allow(admin: KubeClient, rules: readonly Rule[]): Promise<void> {
+/** Lets the user `nobody` do this in all namespaces, and nothing else there. */
+export const allow = (admin: KubeClient, rules: readonly Rule[]): Promise<void> => grant(admin, 'Cluster', rules);
+
+/** Lets the user `nobody` do this in a namespace, beside what {@link allow} lets it do everywhere. */
+export const allowIn = (admin: KubeClient, namespace: string, rules: readonly Rule[]): Promise<void> =>
+  grant(admin, '', rules, { namespace });
+
+async function grant(
+  admin: KubeClient,
+  scope: 'Cluster' | '',
+  rules: readonly Rule[],
+  place: { readonly namespace?: string } = {},
+): Promise<void> {
   const rbac = 'rbac.authorization.k8s.io';
-  const role = { apiVersion: `${rbac}/v1`, kind: 'ClusterRole', plural: 'clusterroles' };
-  await admin.apply(role, { metadata: { name: 'nobody' }, rules } as StoredObject, { fieldManager: 'test' });
+  const [kind, prefix] = [`${scope}Role`, scope.toLowerCase()];
+  const role = { apiVersion: `${rbac}/v1`, kind, plural: `${prefix}roles` };
+  const metadata = { ...place, name: 'nobody' };
+  await admin.apply(role, { metadata, rules } as StoredObject, { fieldManager: 'test' });
   await admin.apply(
-    { ...role, kind: 'ClusterRoleBinding', plural: 'clusterrolebindings' },
+    { ...role, kind: `${kind}Binding`, plural: `${prefix}rolebindings` },
     {
-      metadata: { name: 'nobody' },
-      roleRef: { apiGroup: rbac, kind: 'ClusterRole', name: 'nobody' },
+      metadata,
+      roleRef: { apiGroup: rbac, kind, name: 'nobody' },
       subjects: [{ apiGroup: rbac, kind: 'User', name: 'nobody' }],
     } as StoredObject,
     { fieldManager: 'test' },

@@ -23,7 +23,8 @@ export const fieldManager = 'levada';
 const scaleManager = 'levada-scale';
 
 /** What is to be started and closed. */
-export type Started = Pick<OptionalCopy<StoredObject>, 'start' | 'isConnected' | 'close'>;
+export type Started = Pick<OptionalCopy<StoredObject>, 'start' | 'isConnected' | 'close'> &
+  Partial<Pick<Copy<StoredObject>, 'absenceIn'>>;
 
 /** Told of a resource, one of whose children has changed. */
 export type Told = (kind: string, namespace: string, name: string) => void;
@@ -87,7 +88,7 @@ export class Children {
     let missing: unknown;
     for (const object of wanted) {
       try {
-        if (object.kind === 'HTTPRoute') await this.#routes.ensure();
+        if (object.kind === 'HTTPRoute') await this.#routes.ensure(object.metadata.namespace);
         if (await this.#put(owner, noted(object))) hasChanged = true;
         made(object);
       } catch (error) {

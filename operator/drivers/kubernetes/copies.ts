@@ -7,6 +7,8 @@ export interface WatchedPlaces extends Pick<ReflectorOptions, 'backoff' | 'silen
   /** Absent: all. */
   readonly namespaces?: readonly string[];
   readonly failed: (error: unknown, nextMs: number) => void;
+  /** Told instead of `failed` where nothing can be listed in one of several namespaces, and the others go on. */
+  readonly absent?: (error: unknown, nextMs: number) => void;
 }
 
 /** How long a write may take until the watch tells of it, milliseconds. */
@@ -15,36 +17,68 @@ const landsWithinMs = 10_000;
 /** What the API server has of one kind, in the namespaces that are watched. */
 export class Copy<T extends StoredObject> {
   readonly type: ResourceType;
-  readonly #reflectors: ReadonlyArray<Reflector<T>>;
+  readonly #reflectors: ReadonlyArray<{ readonly namespace?: string; readonly one: Reflector<T> }>;
+  /** Where nothing can be listed, as long as something can elsewhere. */
+  readonly #absences = new Set<() => void>();
   readonly #waiting = new Set<() => void>();
 
   constructor(
     client: KubeClient,
     type: ResourceType,
-    { namespaces, ...options }: WatchedPlaces,
+    { namespaces, failed, absent = failed, ...options }: WatchedPlaces,
     labelSelector?: string,
   ) {
     this.type = type;
     const places = namespaces?.map((namespace) => ({ namespace })) ?? [{}];
-    this.#reflectors = places.map(
-      (place) =>
-        new Reflector<T>(client, { type, ...place, ...options, ...(labelSelector !== undefined && { labelSelector }) }),
-    );
+    const mayBeAbsent = places.length > 1;
+    this.#reflectors = places.map((place) => {
+      const one: Reflector<T> = new Reflector<T>(client, {
+        ...{ type, ...place, ...options, mayBeAbsent },
+        ...(labelSelector !== undefined && { labelSelector }),
+        failed: (error, nextMs) => {
+          const isAbsent = one.absence === error && !this.isAbsent;
+          (isAbsent ? absent : failed)(error, nextMs);
+          for (const check of this.#absences) check();
+        },
+      });
+      return { ...place, one };
+    });
     this.onChange(() => {
       for (const check of this.#waiting) check();
     });
   }
 
+  /** Resolves when there is a copy of everything; a namespace in which nothing can be listed keeps no other one from that. */
   async start(): Promise<void> {
-    await Promise.all(this.#reflectors.map((one) => one.start()));
+    const started = this.#reflectors.map(({ one }) => one.start());
+    const orAbsent = this.#reflectors.map(({ one }, i) => Promise.race([started[i], this.#absenceOf(one)]));
+    await Promise.all([Promise.race(started), ...orAbsent]);
+  }
+
+  #absenceOf(one: Reflector<T>): Promise<void> {
+    return new Promise((resolve) => {
+      this.#absences.add(() => {
+        if (one.absence !== undefined) resolve();
+      });
+    });
+  }
+
+  /** Whether nothing can be listed anywhere. */
+  get isAbsent(): boolean {
+    return this.#reflectors.every(({ one }) => one.absence !== undefined);
+  }
+
+  /** Why nothing can be listed in `namespace`; `undefined`: it can. */
+  absenceIn(namespace: string): unknown {
+    return this.#reflectors.find((place) => place.namespace === namespace)?.one.absence;
   }
 
   onChange(listener: Changed<T>): void {
-    for (const one of this.#reflectors) one.onChange(listener);
+    for (const { one } of this.#reflectors) one.onChange(listener);
   }
 
   get(namespace: string, name: string): T | undefined {
-    for (const one of this.#reflectors) {
+    for (const { one } of this.#reflectors) {
       const found = one.get(namespace, name);
       if (found) return found;
     }
@@ -52,11 +86,11 @@ export class Copy<T extends StoredObject> {
   }
 
   *values(): Generator<T> {
-    for (const one of this.#reflectors) yield* one.values();
+    for (const { one } of this.#reflectors) yield* one.values();
   }
 
   get isConnected(): boolean {
-    return this.#reflectors.every((one) => one.isConnected);
+    return !this.isAbsent && this.#reflectors.every(({ one }) => one.isConnected);
   }
 
   /**
@@ -88,7 +122,7 @@ export class Copy<T extends StoredObject> {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#reflectors.map((one) => one.close()));
+    await Promise.all(this.#reflectors.map(({ one }) => one.close()));
   }
 }
 

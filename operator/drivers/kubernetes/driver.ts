@@ -1,3 +1,4 @@
+import { placeOf } from '../../../api/contract/names.ts';
 import type { Problem } from '../../../api/errors.ts';
 import type { EventPipeline } from '../../../api/v1alpha1/event-pipeline.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
@@ -66,8 +67,14 @@ export class KubernetesDriver implements Driver {
     return this.#copies.every((copy) => copy.isConnected);
   }
 
-  observe(owner: string, resource?: Resource): Promise<Observed> {
-    return this.#driver.observe(owner, resource);
+  /** @throws LevadaError Cluster… also where one kind cannot be listed in its namespace: what is there of it is not known */
+  async observe(owner: string, resource?: Resource): Promise<Observed> {
+    const { namespace } = placeOf(owner);
+    for (const copy of this.#copies) {
+      const absence = copy.absenceIn?.(namespace);
+      if (absence !== undefined) throw absence;
+    }
+    return await this.#driver.observe(owner, resource);
   }
 
   async check(owner: string, plan: UnitPlan): Promise<readonly Problem[]> {

@@ -34,14 +34,18 @@ export class OptionalCopy<T extends StoredObject> {
   /**
    * Resolves when the kind is watched.
    *
+   * @param namespace where it is wanted
    * @throws LevadaError KindMissing, Cluster…
    */
-  async ensure(): Promise<void> {
-    if (this.#copy) return;
-    this.#starting ??= this.#begin().finally(() => {
-      this.#starting = undefined;
-    });
-    await this.#starting;
+  async ensure(namespace?: string): Promise<void> {
+    if (!this.#copy) {
+      this.#starting ??= this.#begin().finally(() => {
+        this.#starting = undefined;
+      });
+      await this.#starting;
+    }
+    const absence = namespace === undefined ? undefined : this.#copy?.absenceIn(namespace);
+    if (absence !== undefined) throw absence;
   }
 
   onChange(listener: Changed<T>): void {
@@ -76,6 +80,7 @@ export class OptionalCopy<T extends StoredObject> {
       this.type,
       {
         ...this.#places,
+        absent: (error, nextMs) => this.#places.failed(error, nextMs),
         failed: (error, nextMs) => {
           refused.reject(error);
           this.#places.failed(error, nextMs);
