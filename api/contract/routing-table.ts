@@ -91,6 +91,9 @@ export interface RoutingCount {
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
 }
 
+/** The reason of a failure of a version that was not asked: the caller had too little time. */
+export const noTime = 'no-time';
+
 /** So fine that gates lose less than 4.5 % to a bucket's width, on each side. */
 export const latencyBucketsPerOctave = 16;
 

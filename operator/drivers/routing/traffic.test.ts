@@ -36,6 +36,11 @@ describe('what was counted', () => {
     ]);
   });
 
+  it('has no request that the candidate was not asked, as its caller had too little time', () => {
+    const failures = [{ blame: 'unclear', reason: 'no-time', count: 15 }];
+    expect(trafficOf([count('v2', 'weight', 20, { failures })], about).requests).toBe(5);
+  });
+
   it('has a key as one trial, whatever it asked', () => {
     const keys = { n: 5, failures: 1 };
     const traffic = trafficOf([count('v2', 'sticky', 1_000, { keys, failures: [failed('candidate', 200)] })], about);

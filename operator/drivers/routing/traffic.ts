@@ -1,4 +1,4 @@
-import { latencyBoundsMs, type StepTrials } from '../../../api/contract/routing-table.ts';
+import { latencyBoundsMs, noTime, type StepTrials } from '../../../api/contract/routing-table.ts';
 import type { Histogram } from '../../plan/rollout/histogram.ts';
 import type { Answers, Traffic } from '../../plan/rollout/types.ts';
 import type { Began, Report, StepReport } from './report.ts';
@@ -174,7 +174,7 @@ export function trafficOf(
   return {
     candidate,
     until: new Date(until).toISOString(),
-    requests: theirs.reduce((sum, { requests }) => sum + requests, 0),
+    requests: theirs.reduce((sum, one) => sum + askedOf(one), 0),
     answers: theirs.flatMap((one) => (one.by === 'sticky' ? keyAnswers(one) : requestAnswers(one))),
     latency: timesOf(judged, { candidate, stable }),
     ...(Object.keys(compared).length > 0 && { compared }),
@@ -204,6 +204,10 @@ function deadLettersOf(
     ]),
   );
 }
+
+/** Requests that went there. */
+const askedOf = ({ requests, failures }: Count): number =>
+  failures.reduce((rest, { reason, count }) => (reason === noTime ? rest - count : rest), requests);
 
 function requestAnswers({ requests, failures }: Count): Answers[] {
   const failed = failures.reduce((sum, { count }) => sum + count, 0);

@@ -1,11 +1,12 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { afterEach, expect, test } from 'vitest';
+import { Registry } from 'prom-client';
+import { afterEach, expect, test, vi } from 'vitest';
 import type { RoutingTable } from '../../../api/contract/routing-table.ts';
 import { iris, type Served, serve, serverConfig, until } from '../../../test/support/serve.ts';
 import { RoutingCounters } from './counters.ts';
 import { InternalPort } from './internal-port.ts';
-import { Router } from './router.ts';
+import { type OwnModel, Router } from './router.ts';
 
 const closing: (() => unknown)[] = [];
 afterEach(async () => {
@@ -96,4 +97,43 @@ test('of a key only the first request is compared with the stable version', asyn
   await until(() => (count()?.compared?.['label']?.n ?? 0) > 1);
   expect(count()?.compared?.['label']?.n).toBeLessThanOrEqual(asked + 1);
   expect(count()?.keys?.n).toBe(asked + 1);
+});
+
+test('a caller without the time for both versions is answered here, and is a trial of neither', () => {
+  vi.useFakeTimers({ toFake: ['performance'] });
+  closing.push(() => vi.useRealTimers());
+  // Takes 12 ms.
+  const submit: OwnModel['batcher']['submit'] = (_inputs, _rows, _deadline, done) => {
+    vi.advanceTimersByTime(12);
+    done(undefined, [], 0);
+    return () => {};
+  };
+  const router = new Router({ version: 'v1', counters: new RoutingCounters(new Registry()) });
+  router.attach({ inputs: [], outputs: [], batcher: { submit, joinable: false } as unknown as OwnModel['batcher'] });
+  const answers: unknown[] = [];
+  const ask = (ms: number) => {
+    const work = { inputs: [], rows: 1, deadline: performance.now() + ms, headers: {}, write: () => '' };
+    router.submit(work, (error, _body, version, trial) => answers.push([error, version, trial]));
+  };
+  const countOf = (version: string) => router.counters.report({}).counts.find((one) => one.version === version);
+  const nobody = { rollout: 'v2 then', addresses: { v2: [] } };
+
+  // While nothing is known of its own time, the candidate is asked.
+  router.apply(table(1, { ...nobody, candidate: { version: 'v2', weight: 100 } }));
+  ask(20);
+  expect(countOf('v2')?.failures).toEqual([{ blame: 'candidate', reason: 'breaker', count: 1 }]);
+  router.apply(table(1, { ...nobody, candidate: { version: 'v2', weight: 0 } }));
+  for (let i = 0; i < 100; i++) ask(20);
+  const own = countOf('v1')?.requests;
+  router.apply(table(1, { ...nobody, candidate: { version: 'v2', weight: 100 } }));
+  answers.length = 0;
+  ask(20);
+  expect(answers).toEqual([[undefined, 'v1', undefined]]);
+  expect(countOf('v1')?.requests).toBe(own);
+  expect(countOf('v2')?.failures).toEqual([
+    { blame: 'candidate', reason: 'breaker', count: 1 },
+    { blame: 'unclear', reason: 'no-time', count: 1 },
+  ]);
+  ask(30_000);
+  expect(countOf('v2')?.failures[0]?.count).toBe(2);
 });

@@ -1,11 +1,11 @@
-import type { RoutingTable } from '../../../api/contract/routing-table.ts';
+import { noTime, type RoutingTable } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf } from '../../../api/errors.ts';
 import type { Batcher } from '../batcher.ts';
 import { differ } from '../routing/compare.ts';
 import { Decider, type Decision, type Headers } from '../routing/decide.ts';
 import { Judges } from '../routing/judges.ts';
 import { RecentP99 } from '../routing/latency.ts';
-import { allFinite, blameFor, budgetMs, misfit } from '../routing/rules.ts';
+import { allFinite, blameFor, budgetMs, hasTimeForBoth, misfit } from '../routing/rules.ts';
 import type { Random } from '../routing/stratified.ts';
 import { rows as rowsOf, type Tensor, type TensorInfo } from '../tensors.ts';
 import type { Outcome } from './connection.ts';
@@ -112,11 +112,16 @@ export class Router {
   submit(work: Work, answer: RoutedAnswer): () => void {
     const decision = (this.#decider as Decider).decide(work.headers);
     const { version, by } = decision;
-    if (version === this.#options.version) return this.#answerHere(work, decision, answer);
+    if (version === this.#options.version) return this.#answerHere(work, answer, decision);
+    const now = performance.now();
+    const p99 = this.#p99.at(now);
+    if (!hasTimeForBoth(work.deadline - now, p99)) {
+      this.counters.failed(version, by, 'unclear', noTime);
+      return this.#answerHere(work, answer);
+    }
     const target = this.#targets.get(version) as Target;
     const key = this.#trialKey(work.headers, decision);
     const rollout = this.#table?.rollout;
-    const now = performance.now();
     const request = new Forwarded(work, decision, answer, {
       model: this.#model as OwnModel,
       own: this.#options.version,
@@ -128,20 +133,16 @@ export class Router {
       failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key),
       answered: (answeredBy) => this.#copy(work, answeredBy),
     });
-    const deadline = now + budgetMs(work.deadline - now, this.#p99.at(now));
+    const deadline = now + budgetMs(work.deadline - now, p99);
     target.send({ inputs: work.inputs, rows: work.rows, deadline, done: (outcome) => request.end(outcome) });
     return () => request.withdraw();
   }
 
-  #answerHere(work: Work, decision: Decision, answer: RoutedAnswer): () => void {
-    const { counters } = this;
-    const { version, by } = decision;
-    const key = this.#trialKey(work.headers, decision);
-    const rollout = this.#table?.rollout;
+  /** @param decision absent: it was another version's, and counts for neither */
+  #answerHere(work: Work, answer: RoutedAnswer, decision?: Decision): () => void {
+    const { version } = this.#options;
+    const count = decision && this.#ownCount(work, decision);
     const start = performance.now();
-    const fail = (error: unknown) => {
-      counters.failed(version, by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error');
-    };
     try {
       return (this.#model as OwnModel).batcher.submit(work.inputs, work.rows, work.deadline, (error, outputs, row) => {
         const now = performance.now();
@@ -150,19 +151,31 @@ export class Router {
           if (error) throw error;
           text = work.write(outputs, row, version);
         } catch (thrown) {
-          fail(thrown);
+          count?.failed(thrown);
           answer(thrown, '');
           return;
         }
         this.#p99.observe(now - start, now);
-        const trial = trialOf(decision, counters.served(version, by, now - start, key), rollout);
-        answer(undefined, text, version, trial);
+        answer(undefined, text, version, count?.served(now - start));
         this.#copy(work, version);
       });
     } catch (error) {
-      fail(error);
+      count?.failed(error);
       throw error;
     }
+  }
+
+  /** `served` says which rollout it is a trial of. */
+  #ownCount({ headers }: Work, decision: Decision) {
+    const { counters } = this;
+    const { version, by } = decision;
+    const key = this.#trialKey(headers, decision);
+    const rollout = this.#table?.rollout;
+    return {
+      served: (ms: number) => trialOf(decision, counters.served(version, by, ms, key), rollout),
+      failed: (error: unknown) =>
+        counters.failed(version, by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error'),
+    };
   }
 
   /** Shows an answered request to the shadow, if it is one of its share. Nobody waits for what comes of it. */

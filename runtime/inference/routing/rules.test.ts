@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Tensor, TensorInfo } from '../tensors.ts';
-import { allFinite, blameFor, budgetMs, fitOf, lessFinite, misfit } from './rules.ts';
+import { allFinite, blameFor, budgetMs, fitOf, hasTimeForBoth, lessFinite, misfit } from './rules.ts';
 
 const info = (name: string, shape: number[], datatype: TensorInfo['datatype'] = 'FP32'): TensorInfo => ({
   name,
@@ -22,6 +22,16 @@ test.each([
   [30_000, 20_000, 15_000],
 ])('of %d ms that are left, with a p99 of %d ms: %d ms', (remaining, p99, expected) => {
   expect(budgetMs(remaining, p99)).toBe(expected);
+});
+
+test.each([
+  // remaining, stable's p99
+  [20, 12, false],
+  [23.9, 12, false],
+  [24, 12, true],
+  [20, 0, true],
+])('of %d ms that are left, with a p99 of %d ms, there is time for both: %s', (remaining, p99, expected) => {
+  expect(hasTimeForBoth(remaining, p99)).toBe(expected);
 });
 
 test.each([

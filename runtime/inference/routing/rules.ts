@@ -1,4 +1,6 @@
 /** The rules of forwarding: how long another version may take, whose fault a failure is, which answers are off its signature. */
+
+import type { noTime } from '../../../api/contract/routing-table.ts';
 import { type ErrorCode, errors } from '../../../api/errors.ts';
 import { datatypeInfo, showShape, type Tensor, type TensorInfo } from '../tensors.ts';
 
@@ -12,6 +14,14 @@ const leastBudgetMs = 250;
 export const budgetMs = (remainingMs: number, stableP99Ms: number): number =>
   Math.min(remainingMs / 2, Math.max(leastBudgetMs, 3 * stableP99Ms));
 
+/**
+ * Whether the stable version could still answer after another one was late. If not, another version is not asked: callers would
+ * fail because of one that is as good.
+ *
+ * @param stableP99Ms 0: not known
+ */
+export const hasTimeForBoth = (remainingMs: number, stableP99Ms: number): boolean => remainingMs >= 2 * stableP99Ms;
+
 /** Why another version has not answered a request that was its own. */
 export type FailureReason =
   /** No connection, or it ended. */
@@ -19,6 +29,8 @@ export type FailureReason =
   | 'late'
   /** It was not even asked, because it was not there a moment ago. */
   | 'breaker'
+  /** It was not even asked, because the caller's deadline would not have left the stable version time to answer instead. */
+  | typeof noTime
   /** More is waiting for it than it takes. */
   | 'overloaded'
   /** The model has thrown, or the process has refused the request. */
