@@ -34,6 +34,8 @@ interface Asked<S> {
   /** Monotonic milliseconds. */
   dueAt: number;
   asking?: Promise<void>;
+  /** Answers to what was asked before it was told something are older than that. */
+  told: number;
   /** It has been asked at least once, whatever came of it. */
   wasAsked?: true;
 }
@@ -78,7 +80,7 @@ export class PodStatuses<S> {
     const { uid = '' } = pod.metadata;
     const entry = this.#asked.get(uid);
     if (entry) entry.pod = pod;
-    else this.#asked.set(uid, { pod, dueAt: 0 });
+    else this.#asked.set(uid, { pod, dueAt: 0, told: 0 });
   }
 
   remove({ metadata: { uid = '' } }: LivePod): void {
@@ -95,6 +97,14 @@ export class PodStatuses<S> {
         await this.#askNow(entry);
       }),
     );
+  }
+
+  /** It has been told something, and has said what that changes. Of one that has said nothing else yet, that is not enough. */
+  took(uid: string, change: (status: S) => S): void {
+    const entry = this.#asked.get(uid);
+    if (!entry) return;
+    entry.told++;
+    if (entry.status) this.#hear(entry, change(entry.status));
   }
 
   /** Resolves when each of these pods that can be asked has been, once: in 2 s, answer or none. Never rejects. */
@@ -145,6 +155,7 @@ export class PodStatuses<S> {
   async #ask(entry: Asked<S>): Promise<void> {
     const host = hostOf(entry.pod.status?.podIP ?? '');
     const askedAt = Date.now();
+    const { told } = entry;
     let status: S;
     try {
       const { status: code, text } = await askAdmin(`http://${host}:${containerPorts.admin}/status`, largestBytes);
@@ -153,6 +164,11 @@ export class PodStatuses<S> {
     } catch {
       return; // it has not begun to listen, or ends: what it said last is what is known
     }
+    if (entry.told === told) this.#hear(entry, status);
+    else await this.#ask(entry);
+  }
+
+  #hear(entry: Asked<S>, status: S): void {
     const before = entry.status;
     entry.status = status;
     if (before === undefined || !this.#answers.isSame(before, status)) this.#changed(entry.pod, status, before);

@@ -63,7 +63,7 @@ export class ModelDriver implements Driver {
       log: options.log,
       askSteps: options.askSteps,
       changed: (namespace, name) => this.#tell(namespace, name),
-      refresh: (namespace, name) => this.#pods.refresh(namespace, name),
+      took: (uid, routing) => this.#pods.took(uid, (status) => ({ ...status, routing })),
     });
     options.children.onChange((kind, namespace, name) => {
       if (kind === 'ModelDeployment') this.#tell(namespace, name);

@@ -78,9 +78,7 @@ it('a pod that has ended before it is seen is none', async () => {
 it('each pod is asked once before it counts as known, and not again for that', async () => {
   change(podIn('Running'), undefined);
   await pods.known('shop', 'orders');
-  const first = pods.statusOf(uid);
-  expect(first).toBe(1);
-  pods.close(); // nobody else asks
+  expect(pods.statusOf(uid)).toBe(1);
   await pods.known('shop', 'orders');
   expect(asked).toBe(1);
 });
@@ -90,4 +88,35 @@ it('a pod that does not answer keeps nobody waiting', async () => {
   change({ metadata, status: { ...status, podIP: podIP.replace(/251$/, '250') } }, undefined);
   await pods.known('shop', 'orders');
   expect(pods.statusOf(uid)).toBeUndefined();
+});
+
+it('what a pod says when it is told something is known at once', async () => {
+  change(podIn('Running'), undefined);
+  await until('it has said something', () => pods.statusOf(uid));
+  changes = [];
+  pods.took(uid, (last) => last + 1_000);
+  expect(pods.statusOf(uid)).toBeGreaterThan(1_000);
+  expect(changes).toEqual(['shop/orders']);
+});
+
+it('a question that was under way when a pod was told something is asked again', async () => {
+  change(podIn('Running'), undefined);
+  await until('it has said something', () => pods.statusOf(uid));
+  const isHeld = Promise.withResolvers<void>();
+  let release = () => {};
+  server.removeAllListeners('request');
+  server.once('request', (_, res) => {
+    isHeld.resolve();
+    release = () => {
+      server.on('request', (_, next) => next.end('5000'));
+      res.end('3000');
+    };
+  });
+  await isHeld.promise;
+  pods.took(uid, () => 4_000);
+  changes = [];
+  const seen = until('it is asked anew', () => pods.statusOf(uid) === 5_000);
+  release();
+  await seen;
+  expect(changes).toEqual(['shop/orders']); // of 5000, and never of 3000
 });

@@ -47,6 +47,11 @@ export class OwnedPods<S> {
     return this.#statuses.refresh(this.of(namespace, owner));
   }
 
+  /** A pod has been told something, and has said what that changes of its status. */
+  took(uid: string, change: (status: S) => S): void {
+    this.#statuses.took(uid, change);
+  }
+
   /** Resolves when all pods of an owner have been asked once. Never rejects, and takes 2 s at most. */
   known(namespace: string, owner: string): Promise<void> {
     return this.#statuses.known(this.of(namespace, owner));

@@ -1,5 +1,5 @@
 import { containerPorts } from '../../../api/contract/names.ts';
-import type { RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
+import type { RoutingStatus, RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import { versionLabel } from '../../objects/labels.ts';
 import type { ObservedRouting, RoutingPlan } from '../../plan/units.ts';
@@ -14,6 +14,7 @@ import type { LivePod } from './types.ts';
 
 /** A pod as routing tables see it. */
 export interface ClusterPeer extends Peer, Told {
+  readonly uid: string;
   readonly isReady: boolean;
 }
 
@@ -23,8 +24,8 @@ interface ClusterRoutingOptions {
   /** It is to be looked at again. */
   readonly changed: (namespace: string, name: string) => void;
   readonly askSteps: AskSteps;
-  /** Asks the pods what they say now. */
-  readonly refresh: (namespace: string, name: string) => Promise<void>;
+  /** What a pod says now that it has been told: asked once more it might not answer. */
+  readonly took: (uid: string, routing: RoutingStatus) => void;
 }
 
 /** What is signed, and the keys by which pods see that. */
@@ -85,7 +86,10 @@ export class ClusterRouting {
   async tell(owner: string, signed: SignedRoutingTable, peers: readonly ClusterPeer[]): Promise<void> {
     const [namespace = '', name = ''] = owner.split('/').slice(-2);
     const taken = await this.#desk.tell(owner, signed, peers, () => this.#options.changed(namespace, name));
-    if (taken.size > 0) await this.#options.refresh(namespace, name);
+    for (const { admin, uid } of peers) {
+      const routing = taken.get(admin);
+      if (routing) this.#options.took(uid, routing);
+    }
   }
 
   close(): void {
@@ -103,6 +107,7 @@ export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): Cluste
   const isReady = status ? status.state === 'Loaded' : isPodReady(pod);
   return {
     version,
+    uid: metadata.uid ?? '',
     name: metadata.name,
     ...(isReady && { address: `tcp://${host}:${containerPorts.internal}` }),
     admin: `http://${host}:${containerPorts.admin}`,

@@ -8,7 +8,7 @@ import { judgedPhases, switchWhenReady, trialsOf } from '../../plan/rollout/look
 import { durationMs } from '../../plan/rollout/time.ts';
 import type { Traffic } from '../../plan/rollout/types.ts';
 import { askAdmin } from '../admin-port.ts';
-import { type AskSteps, began, type Report, routingReport } from './report.ts';
+import { type AskSteps, began, type Report, routingReport, routingStatus } from './report.ts';
 import type { Signer } from './signing.ts';
 import { type StepReports, TrafficLog } from './traffic.ts';
 
@@ -172,5 +172,5 @@ const leastStableOf = ({ spec }: ModelDeployment): number =>
 async function put(url: string, body: string): Promise<RoutingStatus> {
   const { status, text } = await askAdmin(url, largestReport, body);
   if (status !== 200) throw new Error(`${status} ${text.slice(0, 500)}`);
-  return JSON.parse(text) as RoutingStatus;
+  return routingStatus.parse(JSON.parse(text)) as RoutingStatus;
 }
