@@ -448,6 +448,23 @@ onClusterWithRabbit((broker) => {
   });
 
   describe('rights', () => {
+    it('where the operator has no broker of its own, none to write Secrets is needed, also not for a copy of before', async () => {
+      await using shop = await cluster.shop();
+      await allow(cluster.admin, await operatorRules());
+      const nobody = () => clientOf(cluster.plane, cluster.plane.nobody);
+      {
+        await using _ = new RunningOperator(nobody(), { broker: { namespace: shop.namespace, name: 'rabbitmq' } });
+        await shop.apply('orders', [shop.step('check')], { broker: undefined });
+        await shop.says('orders', 'Ready', 'True Running');
+      }
+      await allow(cluster.admin, await operatorRules(false));
+      await using _ = new RunningOperator(nobody());
+      await shop.apply('orders', [shop.step('check')]);
+      await shop.says('orders', 'Ready', 'True Running');
+      await shop.remove('orders');
+      await shop.hasGone('orders');
+    });
+
     /** Rights that a pipeline needs beside those of models, which a condition can name. */
     const told = [
       ['levada.dev', 'eventpipelines', 'patch'],

@@ -8,6 +8,7 @@ import { helm, missingHelm } from '../../hack/cluster.ts';
 import type { KubeClient } from '../../operator/engine/client.ts';
 import { pathOf, type StoredObject } from '../../operator/engine/objects.ts';
 import { clientOf, freshNamespace, onCluster } from '../support/cluster.ts';
+import { operatorRules } from '../support/operator.ts';
 import { root } from '../support/up.ts';
 
 const run = promisify(execFile);
@@ -122,6 +123,23 @@ describe.skipIf(missing !== undefined)(`helm${missing === undefined ? '' : ` (sk
       expect(String(error)).toMatch(/additional properties 'replica' not allowed|Additional property replica/);
       const none = await render(namespace, '--set', 'replicas=0').catch((thrown: Error) => thrown);
       expect(String(none)).toMatch(/replicas/);
+    });
+
+    it.for([
+      ['without a broker of its own none', [], false],
+      ['with a broker of its own', ['--set', 'brokerSecret=mq'], true],
+      ['with the RabbitMQ to try with', ['--set', 'rabbitmq.enabled=true,rabbitmq.auth.existingSecret=mq'], true],
+    ] as const)('rights to write Secrets where it looks after resources: %s', async ([, flags, hasBroker]) => {
+      const [, ...wanted] = await operatorRules(hasBroker);
+      const isRole = ({ kind, metadata }: Rendered) =>
+        metadata.name === 'levada' ? kind === 'Role' : kind === 'ClusterRole' && /-levada$/.test(metadata.name);
+      for (const places of [[], ['--set', 'watchNamespaces={shop}']]) {
+        const roles = (await render(namespace, ...flags, ...places)).filter(isRole);
+        expect(roles).toEqual([expect.objectContaining({ rules: wanted })]);
+      }
+      expect(wanted.some(({ resources, verbs }) => resources.includes('secrets') && verbs.includes('create'))).toBe(
+        hasBroker,
+      );
     });
 
     it('tells the operator where it is and what it may look after', async () => {

@@ -45,21 +45,24 @@ export interface Rule {
 
 const lease = { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['get', 'update'] };
 
-/** What the chart lets the operator do. */
-export const operatorRules = async (): Promise<Rule[]> => [
-  lease,
-  ...(parse(await readFile(join(root, 'charts/levada/files/rules.yaml'), 'utf8')) as Rule[]),
-];
+/** What the chart lets the operator do. @param hasBroker whether it has a broker of its own; the default: it has */
+export async function operatorRules(hasBroker = true): Promise<Rule[]> {
+  const names = ['rules.yaml', ...(hasBroker ? ['rules-broker.yaml'] : [])];
+  const texts = await Promise.all(names.map((name) => readFile(join(root, 'charts/levada/files', name), 'utf8')));
+  return [lease, ...texts.flatMap((text) => parse(text) as Rule[])];
+}
 
 /** All of it but one verb of one resource. */
 export const without = (rules: readonly Rule[], resource: string, verb: string): Rule[] =>
-  rules.flatMap(({ apiGroups, resources, verbs }) =>
-    resources.map((one) => ({
-      apiGroups,
-      resources: [one],
-      verbs: one === resource ? verbs.filter((allowed) => allowed !== verb) : verbs,
-    })),
-  );
+  rules
+    .flatMap(({ apiGroups, resources, verbs }) =>
+      resources.map((one) => ({
+        apiGroups,
+        resources: [one],
+        verbs: one === resource ? verbs.filter((allowed) => allowed !== verb) : verbs,
+      })),
+    )
+    .filter(({ verbs }) => verbs.length > 0);
 
 /** Lets the user `nobody` do this in all namespaces, and nothing else there. */
 export const allow = (admin: KubeClient, rules: readonly Rule[]): Promise<void> => grant(admin, 'Cluster', rules);

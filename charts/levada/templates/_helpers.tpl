@@ -62,3 +62,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- include "levada.rabbitmq.secret" . -}}
 {{- end -}}
 {{- end -}}
+
+{{- define "levada.rules" -}}
+{{- .Files.Get "files/rules.yaml" -}}
+{{- if include "levada.brokerSecret" . -}}
+{{- .Files.Get "files/rules-broker.yaml" -}}
+{{- end -}}
+{{- end -}}

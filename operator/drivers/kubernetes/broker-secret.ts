@@ -77,8 +77,12 @@ export class BrokerSecrets {
     await this.#client.apply(secrets, object, { fieldManager });
   }
 
-  /** Removes what {@link copyTo} has made: the pipeline has a broker of its own now. */
+  /**
+   * Removes what {@link copyTo} has made: the pipeline has a broker of its own now. Where the operator has none, it has no
+   * right to that either; a copy of before goes with its pipeline.
+   */
   async dropCopy({ metadata: { namespace = '', name: pipeline, uid } }: Owner & StoredObject): Promise<void> {
+    if (!this.#byDefault) return;
     const place = { namespace, name: brokerSecret(pipeline) };
     const found = await this.#get(place);
     if (!found?.metadata.ownerReferences?.some((one) => one.controller === true && one.uid === uid)) return;
