@@ -415,11 +415,46 @@ describe('the table', () => {
     const [stable, candidate] = await example();
     await pods.tell(stable, pods.table(stable, [candidate], share(100)));
     await isAnsweredBy(stable, 'v2');
-    const promoted = pods.table(candidate, [stable], { candidate: { version: 'v1', weight: 0 } });
-    await pods.tell(stable, promoted);
-    await pods.tell(candidate, promoted);
+    const other = pods.table(candidate, [stable], { stable: { version: 'v3' } });
+    await pods.tell(stable, other);
+    await pods.tell(candidate, other);
     expect(tally([await infer(stable, flower)])).toEqual({ v1: 1 });
     expect(tally([await infer(candidate, flower)])).toEqual({ v2: 1 });
+  });
+
+  test('the candidate becomes the stable version: keys that it has stay with it, also in pods of the old one', async () => {
+    const [stable, candidate] = await example();
+    const sticky = { header: 'x-user-id' };
+    const users = Array.from({ length: 40 }, (_, i) => `user-${i}`);
+    const versions = () =>
+      Promise.all(users.map(async (user) => versionOf(await infer(stable, flower, { 'x-user-id': user }))));
+    const shadow = (version: string) => ({ shadow: { version, percent: 100 } });
+    const parts = { ...share(50), ...shadow('v2'), sticky, salt: 'v1/v2', rollout: 'v2 then' };
+    await pods.tell(stable, pods.table(stable, [candidate], parts));
+    // On a busy machine the candidate may be late at first.
+    const before = await until('keys of both', async () => {
+      const late = sum(await failures(stable));
+      const found = await versions();
+      return late === sum(await failures(stable)) && found;
+    });
+    expect(new Set(before)).toEqual(new Set(['v1', 'v2']));
+    const promoted = pods.table(candidate, [stable], { ...shadow('v1'), sticky, salt: 'v2' });
+    await pods.tell(stable, promoted);
+    await pods.tell(candidate, promoted);
+    await until('each key stays', async () => {
+      const late = sum(await failures(stable));
+      const found = await versions();
+      if (late !== sum(await failures(stable))) return false;
+      expect(found).toEqual(before);
+      return true;
+    });
+    const reply = await infer(stable, flower);
+    expect([reply.headers.get('connection'), reply.headers.get('x-levada-trial')]).toEqual(['close', null]);
+    // The shadow is now that of the new version's pods.
+    expect(await requests(stable)).not.toHaveProperty('v1/shadow');
+    // It goes back: then the table decides again.
+    await pods.tell(stable, pods.table(stable, [candidate], { ...share(0), sticky, salt: 'v1/v2' }));
+    expect(new Set(await versions())).toEqual(new Set(['v1']));
   });
 
   test('an older generation is refused, and so is another table of the same; the same table is not', async () => {

@@ -82,7 +82,7 @@ export class Router {
     this.#random = options.random ?? Math.random;
   }
 
-  /** False: this process answers everything itself, because there is no table, or another version is the stable one. */
+  /** False: this process answers everything itself, because there is no table, or another version is and was the stable one. */
   get isActive(): boolean {
     return this.#decider !== undefined;
   }
@@ -180,7 +180,8 @@ export class Router {
 
   /** Shows an answered request to the shadow, if it is one of its share. Nobody waits for what comes of it. */
   #copy({ inputs, rows }: Work, answeredBy: string): void {
-    const version = this.#table?.shadow?.version;
+    const { stable, shadow } = this.#table ?? {};
+    const version = stable?.version === this.#options.version ? shadow?.version : undefined;
     if (version === undefined || version === answeredBy || !this.#decider?.shadows()) return;
     const { counters } = this;
     const bytes = inputs.reduce((sum, { data }) => sum + (Array.isArray(data) ? 64 * data.length : data.byteLength), 0);
@@ -245,6 +246,8 @@ export class Router {
     const [table, model] = [this.#table, this.#model];
     if (!table || !model) return;
     const isStable = table.stable.version === version;
+    // Its candidate has taken over: who is still connected here stays on the side that he was on, for the answers that are left.
+    if (!isStable && this.#decider?.table.candidate?.version === table.stable.version) return;
     this.#decider = isStable ? new Decider(table, this.#random, this.#decider) : undefined;
     this.#judges = table.judges && new Judges(table.judges);
     const addresses = isStable ? table.addresses : {};
