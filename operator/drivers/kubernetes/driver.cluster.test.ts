@@ -233,6 +233,20 @@ onCluster(() => {
         expect((await read<Told>(table)).data).toEqual(before.data);
       });
 
+      it('end where its pods are refused: those that run are as they were', async () => {
+        await until('the pods have half', () => applied(50));
+        const { units } = await driver.observe(owner);
+        const before = await Promise.all(['iris-v1', 'iris-v2'].map((name) => read(at(childTypes.Deployment, name))));
+        const going = { ...shared(0), units: Object.values(units).map(({ unit }) => unit) };
+        await until('the pods have nothing', async () => {
+          await driver.apply(owner, going);
+          return (await driver.observe(owner)).routing?.acknowledged[0]?.weight === 0;
+        });
+        const after = await Promise.all(['iris-v1', 'iris-v2'].map((name) => read(at(childTypes.Deployment, name))));
+        const made = (all: readonly StoredObject[]) => all.map(({ metadata }) => [metadata.uid, metadata.generation]);
+        expect(made(after)).toEqual(made(before));
+      });
+
       it('begin and end, whatever cannot be made besides; the Service moves too', async () => {
         const httpRoute = { parentRefs: [{ name: 'public' }], hostnames: ['iris.example.com'] };
         const { fronts, ...rest } = shared(50);
