@@ -1,58 +1,68 @@
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, expect, it } from 'vitest';
-import { latencyBoundsMs } from '../../../api/contract/routing-table.ts';
-import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
-import { countOf } from '../../plan/rollout/histogram.ts';
+import { latencyBoundsMs, type RoutingReport } from '../../../api/contract/routing-table.ts';
 import { RoutingDesk } from './desk.ts';
+import { newSigningKey, signerOf } from './signing.ts';
 
-const closing: (() => unknown)[] = [];
-afterEach(() => {
-  for (const close of closing.splice(0)) close();
+const servers: Server[] = [];
+afterEach(async () => {
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    server.close();
+    await once(server, 'close');
+  }
 });
 
-/** A rollout whose status has counted up to `countedUntil`, and whose latency gates have these quantiles. */
-const resource = (countedUntil: number, weight: number, ...quantiles: number[]) =>
-  ({
-    kind: 'ModelDeployment',
-    metadata: { name: 'iris', namespace: 'default' },
-    spec: {
-      rollout: { interval: '15s', gates: quantiles.map((quantile) => ({ latency: { quantile, maxRatio: 1.2 } })) },
-    },
-    status: {
-      rollout: {
-        ...{ phase: 'Progressing', stable: 'v1', candidate: 'v2', weight },
-        ...{ startedAt: new Date(0).toISOString(), countedUntil: new Date(countedUntil).toISOString() },
-      },
-    },
-  }) as unknown as ModelDeployment;
+/** A process that has counted so many requests of v2, and for how long. */
+async function startProcess(said: { requests: number; countedMs: number | undefined }): Promise<string> {
+  const process = `p${servers.length}`;
+  const server = createServer((_, res) => {
+    const latency = [said.requests, ...latencyBoundsMs.map(() => 0)];
+    const count = { version: 'v2', by: 'weight', requests: said.requests, failures: [], latency } as const;
+    const report = { process, countedMs: said.countedMs, counts: [count] };
+    res.end(JSON.stringify(report satisfies Omit<RoutingReport, 'countedMs'>));
+  });
+  servers.push(server);
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
 
-it('times wait for as many of the stable version as the highest quantile needs, and at 100 % for none', async () => {
-  let served = { v1: 0, v2: 0 };
-  const server = createServer((_req, res) => {
-    const counts = Object.entries(served).map(([version, requests]) => {
-      const latency = [requests, ...Array<number>(latencyBoundsMs.length).fill(0)];
-      return { version, by: 'weight', requests, failures: [], latency };
-    });
-    res.end(JSON.stringify({ process: 'p', counts }));
-  }).listen(0, '127.0.0.1');
-  closing.push(() => server.close());
-  await once(server, 'listening');
-  let now = 0;
-  const fail = () => Promise.reject(new Error('nothing is signed here'));
-  const desk = new RoutingDesk({ signer: fail, now: () => now, log: () => {}, askSteps: async () => [] });
-  closing.push(() => desk.close());
-  const admin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  const look = async (v1: number, v2: number, weight = 5) => {
-    const since = now;
-    now += 15_000;
-    served = { v1, v2 };
-    const { latency } = (await desk.traffic('o', resource(since, weight, 0.9, 0.99), [admin])) ?? {};
-    return latency && [countOf(latency.stable), countOf(latency.candidate)];
+const begun = Date.UTC(2030, 0, 1);
+const owner = 'default/iris';
+
+it('counts nothing twice of processes that missed the first look, and all of those that have begun since', async () => {
+  let time = begun;
+  const signer = signerOf(newSigningKey());
+  const desk = new RoutingDesk({
+    signer: async () => signer,
+    now: () => time,
+    log: () => {},
+    askSteps: async () => [],
+  });
+  const look = async (...admins: string[]) => {
+    const at = (ms: number) => new Date(ms).toISOString();
+    const rollout = {
+      phase: 'Progressing',
+      stable: 'v1',
+      candidate: 'v2',
+      startedAt: at(begun),
+      countedUntil: at(begun),
+    };
+    const resource = { kind: 'ModelDeployment', metadata: { name: 'iris' }, spec: {}, status: { rollout } };
+    return (await desk.traffic(owner, resource as never, admins))?.requests;
   };
-  expect(await look(0, 0)).toEqual([0, 0]);
-  expect(await look(50, 3)).toEqual([50, 0]);
-  expect(await look(110, 6)).toEqual([110, 6]);
-  expect(await look(110, 60, 100)).toEqual([110, 54]);
+  expect(await look()).toBeUndefined(); // nobody answers
+  const old = { requests: 1_000, countedMs: 600_000 };
+  const silent = { requests: 50, countedMs: undefined };
+  const young = { requests: 7, countedMs: 5_000 };
+  const admins = await Promise.all([startProcess(old), startProcess(silent), startProcess(young)]);
+  time += 60_000;
+  expect(await look(...admins)).toBe(7);
+  old.requests += 3;
+  silent.requests += 2;
+  time += 60_000;
+  expect(await look(...admins)).toBe(12);
+  desk.close();
 });
