@@ -49,18 +49,16 @@ export class ClusterStore implements Store {
     const [kind = '', namespace = '', name = ''] = key.split('/');
     const copy = this.#copies.get(kind);
     const object = copy?.get(namespace, name);
-    return copy && object && this.#storedOf(copy, object);
+    return copy && object && this.#storedOf(object);
   }
 
-  #storedOf({ type }: Kept, object: StoredObject): Stored | undefined {
+  #storedOf(object: StoredObject): Stored | undefined {
     // What is being deleted takes its children with it: the garbage collector's work. What is outside is ours.
     if (hasGone(object)) return undefined;
     const before = this.#parsed.get(object);
     if (before) return before;
-    // Objects of a list have no kind.
-    const whole = { apiVersion: type.apiVersion, kind: type.kind, ...object };
-    const { resource, problems } = parseResource(whole);
-    const stored = { resource: resource ?? (whole as Resource), problems };
+    const { resource, problems } = parseResource(object);
+    const stored = { resource: resource ?? (object as unknown as Resource), problems };
     this.#parsed.set(object, stored);
     return stored;
   }
@@ -71,7 +69,7 @@ export class ClusterStore implements Store {
     const valid = [...this.#copies.values()].flatMap((copy) =>
       [...copy.values()].flatMap((object) => {
         if (object.metadata.namespace !== namespace) return [];
-        const stored = this.#storedOf(copy, object);
+        const stored = this.#storedOf(object);
         return stored && stored.problems.length === 0 && !isLeaving(stored.resource) ? [stored.resource] : [];
       }),
     );

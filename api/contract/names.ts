@@ -51,7 +51,7 @@ export const namespacedName = ({ namespace = 'default', name }: Named): string =
 export const resourceKey = ({ kind, metadata }: { readonly kind: string; readonly metadata: Named }): string =>
   `${kind}/${namespacedName(metadata)}`;
 
-/** The namespace and the name in a {@link resourceKey}. */
+/** The namespace and the name in a {@link resourceKey}, or in a {@link namespacedName}. */
 export function placeOf(key: string): { namespace: string; name: string } {
   const [namespace = '', name = ''] = key.split('/').slice(-2);
   return { namespace, name };

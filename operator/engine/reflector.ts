@@ -169,7 +169,8 @@ export class Reflector<T extends StoredObject> {
   }
 
   async #list(): Promise<string> {
-    const { pageSize = 500, labelSelector } = this.#options;
+    const { pageSize = 500, labelSelector, type } = this.#options;
+    const { apiVersion, kind } = type;
     const found = new Map<string, T>();
     let next: string | undefined;
     let version: string;
@@ -181,7 +182,8 @@ export class Reflector<T extends StoredObject> {
         signal: this.#ended.signal,
         timeoutMs: 60_000,
       });
-      for (const item of page.items) found.set(objectKey(item), slim(item));
+      // Of a list each object leaves out what kind it is; of a watch it does not.
+      for (const item of page.items) found.set(objectKey(item), { apiVersion, kind, ...slim(item) });
       next = page.metadata.continue || undefined;
       version = page.metadata.resourceVersion;
     } while (next !== undefined);

@@ -135,8 +135,7 @@ export class PodStatuses<S> {
     this.#asking++;
     const asking = this.#ask(entry).finally(() => {
       this.#asking--;
-      const isGoing = entry.pod.metadata.deletionTimestamp !== undefined;
-      const likely = entry.status === undefined || isGoing ? 'soon' : this.#answers.likely(entry.status);
+      const likely = entry.status === undefined || isGoing(entry.pod) ? 'soon' : this.#answers.likely(entry.status);
       // Thousands that were asked at once are not asked at once for ever.
       const spread = likely === 'soon' ? 1 : 0.75 + Math.random() / 2;
       entry.dueAt = performance.now() + this.#pauses[likely] * spread;

@@ -124,9 +124,7 @@ export class Children {
   isSettled(object: KubernetesObject): boolean {
     const found = this.#copies[object.kind as ChildKind].get(object.metadata.namespace ?? '', object.metadata.name);
     if (!found) return false;
-    // Of what was listed each object leaves out what kind it is.
-    const { apiVersion: _, kind: __, ...rest } = object;
-    if (isApplied(rest, found)) return true;
+    if (isApplied(object, found)) return true;
     const { key, text } = this.#asFutile(object);
     return this.#futile.get(key) === text;
   }

@@ -206,7 +206,7 @@ export class PipelineDriver implements Driver {
 
   /** What the pods of a step say now of the trials of models' versions. Never rejects. */
   async trials(pipeline: string, step: string): Promise<StepReport[]> {
-    const [namespace = '', name = ''] = pipeline.split('/');
+    const { namespace, name } = placeOf(pipeline);
     await this.#pods.refresh(namespace, name);
     return this.#pods.of(namespace, name).flatMap(({ metadata: { uid = '' } }) => {
       const { consumers, beganAt } = this.#pods.statusOf(uid) ?? {};
@@ -319,7 +319,7 @@ export class PipelineDriver implements Driver {
   }
 
   #inHand(pipeline: string, queue: string, name?: string): InHand {
-    const [namespace = '', owner = ''] = pipeline.split('/');
+    const { namespace, name: owner } = placeOf(pipeline);
     const said = this.#pods.of(namespace, owner).flatMap(({ metadata: { uid = '' } }) => {
       const status = this.#pods.statusOf(uid);
       return status ? [status.consumers] : [];

@@ -1,4 +1,4 @@
-import { containerPorts } from '../../../api/contract/names.ts';
+import { containerPorts, placeOf } from '../../../api/contract/names.ts';
 import type { RoutingStatus, RoutingTable, SignedRoutingTable } from '../../../api/contract/routing-table.ts';
 import type { Resource } from '../../../api/v1alpha1/resource.ts';
 import { versionLabel } from '../../objects/labels.ts';
@@ -84,7 +84,7 @@ export class ClusterRouting {
 
   /** Never rejects. */
   async tell(owner: string, signed: SignedRoutingTable, peers: readonly ClusterPeer[]): Promise<void> {
-    const [namespace = '', name = ''] = owner.split('/').slice(-2);
+    const { namespace, name } = placeOf(owner);
     const taken = await this.#desk.tell(owner, signed, peers, () => this.#options.changed(namespace, name));
     for (const { admin, uid } of peers) {
       const routing = taken.get(admin);

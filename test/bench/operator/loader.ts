@@ -19,8 +19,7 @@ import { renderObjects } from '../../../operator/objects/render.ts';
 import { planModel } from '../../../operator/plan/model/plan.ts';
 import { nothingObserved, type Observed, type UnitPlan } from '../../../operator/plan/units.ts';
 import { parseResource } from '../../../operator/source/parse.ts';
-import { modelSha256 } from './model.ts';
-import { isSettled } from './node.ts';
+import { isSettled, modelSha256 } from './node.ts';
 
 const [, , kubeconfig = '', namespace = '', concurrency = '16'] = process.argv;
 const config = new KubeConfig();
