@@ -494,8 +494,13 @@ onCluster(() => {
       const get = client.get.bind(client);
       const { promise: isLetGo, resolve: letGo } = Promise.withResolvers<void>();
       let [isHeld, held] = [false, 0];
+      const isIdle = async () => {
+        const shown = await running.metrics.registry.metrics();
+        return /^controller_runtime_active_workers\{[^}]*\} 0$/m.test(shown);
+      };
       client.get = async (type, ...rest) => {
-        if (isHeld && type.kind === 'Secret') {
+        // What a worker asks goes on: it is the looks at brokers that are to be under way.
+        if (isHeld && type.kind === 'Secret' && (await isIdle())) {
           held++;
           await isLetGo;
         }
@@ -513,11 +518,6 @@ onCluster(() => {
         const { status } = await admin.get<Live>(eventPipelines, place);
         return status?.conditions.some(({ reason }) => reason === 'SecretNotFound');
       });
-      const isIdle = async () => {
-        const shown = await running.metrics.registry.metrics();
-        return /^controller_runtime_active_workers\{[^}]*\} 0$/m.test(shown);
-      };
-      await until('no worker is at it', isIdle);
       isHeld = true;
       await until('it looks, and no worker does', async () => held > 0 && (await isIdle()));
       const closing = running.operator.close();

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { ConsumerConfig } from '../../api/contract/pipeline.ts';
 import { LevadaError } from '../../api/errors.ts';
 import { until } from '../../test/support/wait.ts';
+import type { Clock } from '../clock.ts';
 import { MemoryDedupStore } from '../delivery/memory-store.ts';
 import { environment, type HandlerServer, handlerServer, messageOf } from '../steps/testing.ts';
 import { FakeClock } from '../transports/memory/testing.ts';
@@ -42,14 +43,14 @@ const baseConfig: ConsumerConfig = {
   concurrency: 4,
 };
 
-async function start(change: Partial<ConsumerConfig> = {}): Promise<Consumer> {
+async function start(change: Partial<ConsumerConfig> = {}, time: Clock = clock): Promise<Consumer> {
   const consumer = await Consumer.start(
     { ...baseConfig, ...change },
     {
       transport,
       environment,
       dedup: new MemoryDedupStore(),
-      clock,
+      clock: time,
       date: () => new Date(0),
       random: randomBytes,
       ended: (end) => ends.push(end),
@@ -202,6 +203,24 @@ test('while the handler is not there the breaker takes no messages and counts no
   expect(done()).toHaveLength(5);
   expect(Math.max(...ends.map(({ message }) => message.delivery.attempt))).toBe(2);
 });
+
+// Timers of Node are whole milliseconds, and fire a little early: the breaker is still open then, by less than this.
+test.each([0.05, 0.15, 0.25, 0.35, 0.45, 0.55, 0.65, 0.75, 0.85, 0.95])(
+  'an open breaker lets one through also where time goes on by %f ms while it is looked at',
+  async (passes) => {
+    await bind();
+    let looks = 0;
+    const passing: Clock = {
+      now: () => clock.now() + passes * looks++,
+      after: (ms, run) => clock.after(Math.max(1, Math.floor(ms)), run),
+    };
+    await start({ ...(await handler(503, 503, 503, 204)), concurrency: 1 }, passing);
+    for (let i = 0; i < 4; i++) await publish({ i }, `e-${i}`);
+    await ended(3);
+    for (let i = 0; i < 5; i++) clock.advance(1_000);
+    await ended(4);
+  },
+);
 
 test('a key that is done is not handled again, one that failed is, and one under way waits', async () => {
   await bind();

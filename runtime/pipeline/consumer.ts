@@ -241,11 +241,11 @@ export class Consumer {
 
   #hear({ breaker }: Decision, end: AttemptEnd): void {
     if (breaker === 'none') return;
-    const before = stateOf(this.#breaker, this.#options.clock.now());
-    if (breaker === 'success') this.#breaker = onSuccess(this.#breaker);
-    else this.#breaker = onFailure(this.#breaker, this.#options.clock.now());
+    const now = this.#options.clock.now();
+    const before = stateOf(this.#breaker, now);
+    this.#breaker = breaker === 'success' ? onSuccess(this.#breaker) : onFailure(this.#breaker, now);
     if (end.kind === 'failed') this.#why = end.message;
-    const after = stateOf(this.#breaker, this.#options.clock.now());
+    const after = stateOf(this.#breaker, now);
     if (before === after) return;
     const text = after === 'Open' ? `takes no messages for now: ${this.#why ?? ''}` : 'takes messages again';
     if (before === 'Closed' || after === 'Closed') this.#options.log(this.config.name, text);
@@ -254,11 +254,13 @@ export class Consumer {
 
   #applyBreaker(): void {
     const { clock, changed } = this.#options;
+    // Read once: a breaker that is open for the limit and not for the timer would never be looked at again.
+    const now = clock.now();
     this.#cancelTimer();
-    this.#subscription?.limit(Math.min(this.config.concurrency, permits(this.#breaker, clock.now())));
+    this.#subscription?.limit(Math.min(this.config.concurrency, permits(this.#breaker, now)));
     const at = halfOpenAt(this.#breaker);
-    if (at !== undefined && at > clock.now()) {
-      this.#cancelTimer = clock.after(at - clock.now(), () => {
+    if (at !== undefined && at > now) {
+      this.#cancelTimer = clock.after(at - now, () => {
         if (!this.#closing) this.#applyBreaker();
       });
     }
