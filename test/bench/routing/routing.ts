@@ -17,9 +17,11 @@ import { figure, markdownTable } from '../table.ts';
 import { type LoadResult, runWrk } from '../wrk.ts';
 import { missingNginx, startNginx } from './nginx.ts';
 
-/** Percent that the candidate has; `none`: there is no routing table. */
-const shares = ['none', 0, 5, 50] as const;
-type Share = (typeof shares)[number];
+/**
+ * Percent that the candidate has; `none`: there is no routing table. `untold`: the process that is to split, before it has
+ * one. Two processes of one program differ by a tenth and more all their life: each is compared with what it was itself.
+ */
+type Share = 'none' | 'untold' | 0 | 5 | 50;
 
 /** Who splits: the stable version's pod, or nginx in front of both versions. */
 interface Way {
@@ -27,15 +29,19 @@ interface Way {
   readonly share: Share;
 }
 
-const ours: readonly Way[] = shares.map((share) => ({ by: 'levada', share }));
-const theirs: readonly Way[] = [0, 5, 50].map((share) => ({ by: 'nginx', share: share as Share }));
+const waysOf = (by: Way['by'], shares: readonly Share[]): Way[] => shares.map((share) => ({ by, share }));
+const before = waysOf('levada', ['none', 'untold']);
+const ours = waysOf('levada', ['none', 0, 5, 50]);
+const theirs = waysOf('nginx', [0, 5, 50]);
 
 const connections = 64;
 /** Few enough that a request's time is its own, not that of a queue. */
 const fewConnections = 4;
 
 /** Stretches of one round, each way once in each: what the machine does meanwhile, it does to all of them. */
-const stretches = 5;
+const stretches = 10;
+/** A process takes some ten thousand requests to be as quick as it will be. */
+const firstWarmUps = 4;
 
 /** What one way has come to in one round. */
 interface Sample extends Way {
@@ -49,6 +55,8 @@ interface Sample extends Way {
   readonly p99Ms: number;
   /** Of the stable version's process, and of nginx where it splits. */
   readonly cpuMicrosPerRequest: number;
+  /** Against the process without a table in the same stretch: medians of the ratio and of the difference. */
+  readonly againstNone: { readonly cpu: number; readonly p99Ms: number };
 }
 
 interface Results {
@@ -83,7 +91,7 @@ export const routing: Benchmark = {
               const nginx = await startNginx(context, Number(way.share), servers);
               started.unshift(nginx);
               setups.set(way, { url: nginx.url, counted: [nginx, plain], prepare: async () => {} });
-            } else if (way.share === 'none') {
+            } else if (typeof way.share === 'string') {
               setups.set(way, { url: plain.url, counted: [plain], prepare: async () => {} });
             } else {
               const weight = way.share;
@@ -91,10 +99,18 @@ export const routing: Benchmark = {
               setups.set(way, { url: splitting.url, counted: [splitting], prepare });
             }
           }
-          for (const count of [connections, fewConnections]) {
-            const samples = await measure(options, setups, { round, connections: count, requests });
+          const untold = new Map<Way, Setup>([
+            [before[0] as Way, { url: plain.url, counted: [plain], prepare: async () => {} }],
+            [before[1] as Way, { url: splitting.url, counted: [splitting], prepare: async () => {} }],
+          ]);
+          const all = [untold, setups].flatMap((some) =>
+            [connections, fewConnections].map((count) => ({ some, count })),
+          );
+          for (const { some, count } of all) {
+            const warmUps = some === untold ? firstWarmUps : 1;
+            const samples = await measure(options, some, { round, connections: count, requests }, warmUps);
             for (const sample of samples) {
-              results.samples.push(sample);
+              if (some === setups || sample.share === 'untold') results.samples.push(sample);
               const text = `${figure(sample.rate)} req/s, ${figure(sample.cpuMicrosPerRequest)} µs of CPU, p99 ${figure(sample.p99Ms)} ms`;
               console.error(
                 `round ${round + 1}/${options.rounds}  ${sample.by}, share ${sample.share} c=${count}: ${text}`,
@@ -172,16 +188,23 @@ async function tell({ admin }: Version, signed: object): Promise<void> {
   if (statusCode !== 200) throw new Error(`the routing table was refused: ${statusCode} ${text}`);
 }
 
+interface Stretch {
+  readonly result: LoadResult;
+  readonly cpuMicros: number;
+}
+const cpuOf = ({ cpuMicros, result }: Stretch): number => cpuMicros / result.requests;
+
 /** All ways in one round, in stretches that take turns. */
 async function measure(
   options: Options,
   setups: ReadonlyMap<Way, Setup>,
   about: { readonly round: number; readonly connections: number; readonly requests: string },
+  warmUps: number,
 ): Promise<Sample[]> {
   const { requests: file, ...rest } = about;
-  const seen = new Map<Way, { result: LoadResult; cpuMicros: number }[]>();
+  const seen = new Map<Way, Stretch[]>();
   const seconds = Math.max(1, Math.round(options.seconds / stretches));
-  for (let stretch = -1; stretch < stretches; stretch++) {
+  for (let stretch = -warmUps; stretch < stretches; stretch++) {
     for (const [way, setup] of rotated([...setups], Math.max(0, stretch), stretches)) {
       await setup.prepare();
       const load = { url: `${setup.url}/v2/models/iris/infer`, bodies: file, connections: about.connections };
@@ -193,7 +216,10 @@ async function measure(
       if (stretch >= 0) seen.set(way, [...(seen.get(way) ?? []), { result, cpuMicros: cpu() - before }]);
     }
   }
+  const none = [...seen].find(([{ by, share }]) => by === 'levada' && share === 'none')?.[1] ?? [];
   return [...seen].map(([way, all]) => {
+    const against = (value: (one: Stretch, none: Stretch) => number) =>
+      median(all.map((one, i) => value(one, none[i] as Stretch)));
     const sum = (value: (one: (typeof all)[number]) => number) => all.reduce((total, one) => total + value(one), 0);
     const middle = (value: (result: LoadResult) => number) => median(all.map(({ result }) => value(result)));
     const requests = sum(({ result }) => result.requests);
@@ -206,6 +232,10 @@ async function measure(
       p50Ms: middle(({ p50Ms }) => p50Ms),
       p99Ms: middle(({ p99Ms }) => p99Ms),
       cpuMicrosPerRequest: sum(({ cpuMicros }) => cpuMicros) / requests,
+      againstNone: {
+        cpu: against((one, none) => cpuOf(one) / cpuOf(none)),
+        p99Ms: against((one, none) => one.result.p99Ms - none.result.p99Ms),
+      },
     };
   });
 }
@@ -213,17 +243,17 @@ async function measure(
 const of = (samples: readonly Sample[], { by, share }: Way, count: number) =>
   samples.filter((sample) => sample.by === by && sample.share === share && sample.connections === count);
 
-/** Of `share` against no table at all, round by round. */
+/** Of `share` against no table at all, less what the process differed by before it had one, round by round. */
 function paired(
   { samples }: Results,
   share: Share,
   count: number,
-  value: (one: Sample, none: Sample) => number,
+  value: (one: Sample['againstNone'], before: Sample['againstNone']) => number,
 ): Spread | undefined {
-  const without = of(samples, { by: 'levada', share: 'none' }, count);
-  const values = of(samples, { by: 'levada', share }, count).flatMap((sample) => {
-    const other = without.find(({ round }) => round === sample.round);
-    return other ? [value(sample, other)] : [];
+  const untold = of(samples, { by: 'levada', share: 'untold' }, count);
+  const values = of(samples, { by: 'levada', share }, count).flatMap(({ round, againstNone }) => {
+    const other = untold.find((sample) => sample.round === round);
+    return other ? [value(againstNone, other.againstNone)] : [];
   });
   return values.length === 0 ? undefined : spread(values);
 }
@@ -231,8 +261,7 @@ function paired(
 const cpuBar = (share: Share, goal: number): Bar<Results> => ({
   name: `CPU a request of the stable process, candidate at ${share} %, against none`,
   ...{ unit: '×', better: 'lower', goal },
-  figure: (results) =>
-    paired(results, share, connections, (one, none) => one.cpuMicrosPerRequest / none.cpuMicrosPerRequest),
+  figure: (results) => paired(results, share, connections, (one, before) => one.cpu / before.cpu),
 });
 
 const bars: readonly Bar<Results>[] = [
@@ -242,13 +271,13 @@ const bars: readonly Bar<Results>[] = [
   {
     name: `p99 that a candidate at 5 % adds, ${fewConnections} connections`,
     ...{ unit: 'ms', better: 'lower', goal: 1 },
-    figure: (results) => paired(results, 5, fewConnections, (one, none) => one.p99Ms - none.p99Ms),
+    figure: (results) => paired(results, 5, fewConnections, (one, before) => one.p99Ms - before.p99Ms),
   },
 ];
 
 function tableOf(samples: readonly Sample[]): string {
   const rows = [connections, fewConnections].flatMap((count) =>
-    [...ours, ...theirs].flatMap((way) => {
+    [...before.slice(1), ...ours, ...theirs].flatMap((way) => {
       const group = of(samples, way, count);
       if (group.length === 0) return [];
       const middle = (value: (sample: Sample) => number) => figure(median(group.map(value)));
