@@ -17,8 +17,12 @@ export interface BatchObserver {
   run(rows: number, ms: number): void;
 }
 
-/** Gets the outputs of the whole run, and which rows of them are the request's; or the error. */
-export type Done = (error: LevadaError | undefined, outputs: readonly Tensor[], row: number) => void;
+/**
+ * Gets the outputs of the whole run, and which rows of them are the request's; or the error.
+ *
+ * @param at when the run had ended, on the clock of `performance.now()`: one look at it for all requests of a run
+ */
+export type Done = (error: LevadaError | undefined, outputs: readonly Tensor[], row: number, at: number) => void;
 
 interface Item {
   readonly inputs: readonly Tensor[];
@@ -122,18 +126,18 @@ export class Batcher {
     const next = (from: number) => {
       const to = Math.min(count, from + maxBatchSize);
       const part = inputs.map((tensor) => rows(tensor, from, to));
-      item = this.#enqueue(part, to - from, deadline, (error, outputs, row) => {
-        if (error?.code === 'DeadlineExceeded') return done(deadlineError(submitted), [], 0);
-        if (error) return done(error, [], 0);
+      item = this.#enqueue(part, to - from, deadline, (error, outputs, row, at) => {
+        if (error?.code === 'DeadlineExceeded') return done(deadlineError(submitted, at), [], 0, at);
+        if (error) return done(error, [], 0, at);
         parts.push(outputs.map((tensor) => rows(tensor, row, row + to - from)));
         if (to < count) return next(to);
         let joined: Tensor[];
         try {
           joined = (parts[0] ?? []).map((_, i) => concatRows(parts.map((p) => p[i] as Tensor)));
         } catch (thrown) {
-          return done(inferenceError(thrown), [], 0);
+          return done(inferenceError(thrown), [], 0, at);
         }
-        done(undefined, joined, 0);
+        done(undefined, joined, 0, at);
       });
     };
     next(0);
@@ -187,7 +191,7 @@ export class Batcher {
     for (const item of this.#queue) {
       if (!item.done || item.deadline <= now) {
         this.#queuedRows -= item.rows;
-        expire(item);
+        expire(item, now);
         continue;
       }
       const first = batch[0];
@@ -215,12 +219,13 @@ export class Batcher {
     } catch (error) {
       if (batch.length > 1) {
         for (const item of batch) if (item.done) await this.#runBatch([item]);
-      } else finish(first, inferenceError(error), [], 0);
+      } else finish(first, inferenceError(error), [], 0, performance.now());
       return;
     }
+    const at = performance.now();
     let row = 0;
     for (const item of batch) {
-      finish(item, undefined, result.outputs, row);
+      finish(item, undefined, result.outputs, row, at);
       row += item.rows;
     }
     this.#observer.run(row, result.ms);
@@ -231,22 +236,22 @@ export class Batcher {
     const now = performance.now();
     let dead = 0;
     for (const item of this.#queue) {
-      if (item.deadline <= now) expire(item);
+      if (item.deadline <= now) expire(item, now);
       if (!item.done) dead += item.rows;
     }
-    for (const item of this.#inFlight) if (item.deadline <= now) expire(item);
+    for (const item of this.#inFlight) if (item.deadline <= now) expire(item, now);
     if (dead === 0) return;
     this.#queue = this.#queue.filter(({ done }) => done);
     this.#queuedRows -= dead;
   }
 }
 
-function expire(item: Item): void {
-  if (item.done) finish(item, deadlineError(item.submitted), [], 0);
+function expire(item: Item, now: number): void {
+  if (item.done) finish(item, deadlineError(item.submitted, now), [], 0, now);
 }
 
-const deadlineError = (submitted: number): LevadaError =>
-  new LevadaError('DeadlineExceeded', { found: Math.round(performance.now() - submitted) });
+const deadlineError = (submitted: number, now: number): LevadaError =>
+  new LevadaError('DeadlineExceeded', { found: Math.round(now - submitted) });
 
 /** The probe has seen a row out for each row in, but the number may depend on the data. */
 function checkRows(batch: readonly Item[], outputs: readonly Tensor[]): void {
@@ -261,10 +266,10 @@ function inferenceError(error: unknown): LevadaError {
   return new LevadaError('InferenceFailed', { detail: messageOf(error).slice(0, 500) }, { cause: error });
 }
 
-function finish(item: Item, error: LevadaError | undefined, outputs: readonly Tensor[], row: number): void {
+function finish(item: Item, error: LevadaError | undefined, outputs: readonly Tensor[], row: number, at: number): void {
   const { done } = item;
   item.done = undefined;
-  done?.(error, outputs, row);
+  done?.(error, outputs, row, at);
 }
 
 /** Shapes without their first dimension: what has to agree for rows to be joined. */

@@ -121,9 +121,10 @@ export class ModelService {
     if (simple instanceof LevadaError) throw simple;
     const inputs = simple.parse(body.length === 0 ? undefined : parseJson(bodyText(body)));
     const { rows } = simple;
-    const deadline = performance.now() + timeoutMs;
+    const began = performance.now();
+    const deadline = began + timeoutMs;
     const write: Work['write'] = (outputs, row) => simple.answer(outputs, row);
-    if (this.router?.isActive) return this.router.submit({ inputs, rows, deadline, headers, write }, answer);
+    if (this.router?.isActive) return this.router.submit({ inputs, rows, began, deadline, headers, write }, answer);
     return model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => {
       if (error) answer(error, '');
       else respond(answer, () => simple.answer(outputs, row));
@@ -135,11 +136,12 @@ export class ModelService {
     const { model, serialize, serializeAs } = this.#ready();
     const request = parseInfer(bodyText(body), model);
     const { inputs, rows } = request;
-    const deadline = performance.now() + timeoutMs;
+    const began = performance.now();
+    const deadline = began + timeoutMs;
     if (headers && this.router?.isActive) {
       const write: Work['write'] = (outputs, row, version) =>
         (version === this.config.version ? serialize : serializeAs(version))(request, outputs, row);
-      return this.router.submit({ inputs, rows, deadline, headers, write }, answer);
+      return this.router.submit({ inputs, rows, began, deadline, headers, write }, answer);
     }
     return model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => {
       if (error) answer(error, '');

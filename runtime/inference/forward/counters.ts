@@ -51,6 +51,7 @@ const keySeed = 0x6b657973;
 export class RoutingCounters {
   readonly #tallies = new Map<string, Map<CountedBy, Tally>>();
   readonly #dropped = new Map<string, number>();
+  #last: { readonly version: string; readonly by: CountedBy; readonly tally: Tally } | undefined;
 
   constructor(registry: Registry) {
     const labels = (more: readonly string[] = []) => ['target', 'by', ...more];
@@ -151,6 +152,8 @@ export class RoutingCounters {
   }
 
   #of(version: string, by: CountedBy): Tally {
+    // Most often it is that of the request before.
+    if (version === this.#last?.version && by === this.#last.by) return this.#last.tally;
     let inner = this.#tallies.get(version);
     if (!inner) {
       inner = new Map();
@@ -161,6 +164,7 @@ export class RoutingCounters {
       tally = new Tally();
       inner.set(by, tally);
     }
+    this.#last = { version, by, tally };
     return tally;
   }
 

@@ -202,33 +202,41 @@ class Reader {
   }
 
   u8(): number {
-    return this.take(1)[0] as number;
+    return this.#bytes[this.#pass(1)] as number;
   }
 
   u32(): number {
-    return this.take(4).readUInt32LE(0);
+    return this.#bytes.readUInt32LE(this.#pass(4));
   }
 
   f32(): number {
-    return this.take(4).readFloatLE(0);
+    return this.#bytes.readFloatLE(this.#pass(4));
   }
 
   take(size: number): Buffer {
-    const end = this.#offset + size;
-    if (end > this.#bytes.length) throw new FrameError('a frame ends too early');
-    const part = this.#bytes.subarray(this.#offset, end);
-    this.#offset = end;
-    return part;
+    const start = this.#pass(size);
+    return this.#bytes.subarray(start, start + size);
+  }
+
+  /** @returns where the bytes are that are passed */
+  #pass(size: number): number {
+    const start = this.#offset;
+    if (start + size > this.#bytes.length) throw new FrameError('a frame ends too early');
+    this.#offset = start + size;
+    return start;
   }
 
   tensors(): Tensor[] {
-    return Array.from({ length: this.u8() }, () => this.tensor());
+    const tensors: Tensor[] = [];
+    for (let left = this.u8(); left > 0; left--) tensors.push(this.tensor());
+    return tensors;
   }
 
   tensor(): Tensor {
     const datatype = codes[this.u8()];
     if (!datatype) throw new FrameError('an unknown datatype');
-    const shape = Array.from({ length: this.u8() }, () => this.u32());
+    const shape: number[] = [];
+    for (let left = this.u8(); left > 0; left--) shape.push(this.u32());
     const count = elements(shape);
     const bytes = this.take(this.u32());
     if (datatype === 'BYTES') return { datatype, shape, data: texts(bytes, count) };

@@ -105,14 +105,15 @@ test('a caller without the time for both versions is answered here, and is a tri
   // Takes 12 ms.
   const submit: OwnModel['batcher']['submit'] = (_inputs, _rows, _deadline, done) => {
     vi.advanceTimersByTime(12);
-    done(undefined, [], 0);
+    done(undefined, [], 0, performance.now());
     return () => {};
   };
   const router = new Router({ version: 'v1', counters: new RoutingCounters(new Registry()) });
   router.attach({ inputs: [], outputs: [], batcher: { submit, joinable: false } as unknown as OwnModel['batcher'] });
   const answers: unknown[] = [];
   const ask = (ms: number) => {
-    const work = { inputs: [], rows: 1, deadline: performance.now() + ms, headers: {}, write: () => '' };
+    const began = performance.now();
+    const work = { inputs: [], rows: 1, began, deadline: began + ms, headers: {}, write: () => '' };
     router.submit(work, (error, _body, version, trial) => answers.push([error, version, trial]));
   };
   const countOf = (version: string) => router.counters.report({}).counts.find((one) => one.version === version);

@@ -24,7 +24,8 @@ export interface OwnModel {
 export interface Work {
   readonly inputs: readonly Tensor[];
   readonly rows: number;
-  /** On the clock of `performance.now()`. */
+  /** When its tensors were made; this and the deadline are on the clock of `performance.now()`. */
+  readonly began: number;
   readonly deadline: number;
   readonly headers: Headers;
   /**
@@ -70,6 +71,8 @@ export class Router {
   #table: RoutingTable | undefined;
   #decider: Decider | undefined;
   #judges: Judges | undefined;
+  /** The version that gets copies. */
+  #shadow: string | undefined;
   readonly #targets = new Map<string, Target>();
   readonly #p99 = new RecentP99();
   #shadows = 0;
@@ -138,50 +141,54 @@ export class Router {
     return () => request.withdraw();
   }
 
-  /** @param decision absent: it was another version's, and counts for neither */
+  /**
+   * What most requests come to, so nothing is made for it that is not needed.
+   *
+   * @param decision absent: it was another version's, and counts for neither
+   */
   #answerHere(work: Work, answer: RoutedAnswer, decision?: Decision): () => void {
     const { version } = this.#options;
-    const count = decision && this.#ownCount(work, decision);
-    const start = performance.now();
     try {
-      return (this.#model as OwnModel).batcher.submit(work.inputs, work.rows, work.deadline, (error, outputs, row) => {
-        const now = performance.now();
-        let text: string;
-        try {
-          if (error) throw error;
-          text = work.write(outputs, row, version);
-        } catch (thrown) {
-          count?.failed(thrown);
-          answer(thrown, '');
-          return;
-        }
-        this.#p99.observe(now - start, now);
-        answer(undefined, text, version, count?.served(now - start));
-        this.#copy(work, version);
-      });
+      return (this.#model as OwnModel).batcher.submit(
+        work.inputs,
+        work.rows,
+        work.deadline,
+        (error, outputs, row, at) => {
+          let text: string;
+          try {
+            if (error) throw error;
+            text = work.write(outputs, row, version);
+          } catch (thrown) {
+            this.#failedHere(thrown, decision);
+            answer(thrown, '');
+            return;
+          }
+          const ms = at - work.began;
+          this.#p99.observe(ms, at);
+          answer(undefined, text, version, decision && this.#servedHere(ms, work.headers, decision));
+          this.#copy(work, version);
+        },
+      );
     } catch (error) {
-      count?.failed(error);
+      this.#failedHere(error, decision);
       throw error;
     }
   }
 
-  /** `served` says which rollout it is a trial of. */
-  #ownCount({ headers }: Work, decision: Decision) {
-    const { counters } = this;
-    const { version, by } = decision;
-    const key = this.#trialKey(headers, decision);
-    const rollout = this.#table?.rollout;
-    return {
-      served: (ms: number) => trialOf(decision, counters.served(version, by, ms, key), rollout),
-      failed: (error: unknown) =>
-        counters.failed(version, by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error'),
-    };
+  /** @returns the rollout that it is a trial of */
+  #servedHere(ms: number, headers: Headers, decision: Decision): string | undefined {
+    const isFirst = this.counters.served(decision.version, decision.by, ms, this.#trialKey(headers, decision));
+    return trialOf(decision, isFirst, this.#table?.rollout);
+  }
+
+  #failedHere(error: unknown, decision: Decision | undefined): void {
+    if (!decision) return;
+    this.counters.failed(decision.version, decision.by, blameFor(errorCodeOf(error) ?? 'InternalError'), 'error');
   }
 
   /** Shows an answered request to the shadow, if it is one of its share. Nobody waits for what comes of it. */
   #copy({ inputs, rows }: Work, answeredBy: string): void {
-    const { stable, shadow } = this.#table ?? {};
-    const version = stable?.version === this.#options.version ? shadow?.version : undefined;
+    const version = this.#shadow;
     if (version === undefined || version === answeredBy || !this.#decider?.shadows()) return;
     const { counters } = this;
     const bytes = inputs.reduce((sum, { data }) => sum + (Array.isArray(data) ? 64 * data.length : data.byteLength), 0);
@@ -250,6 +257,7 @@ export class Router {
     if (!isStable && this.#decider?.table.candidate?.version === table.stable.version) return;
     this.#decider = isStable ? new Decider(table, this.#random, this.#decider) : undefined;
     this.#judges = table.judges && new Judges(table.judges);
+    this.#shadow = isStable ? table.shadow?.version : undefined;
     const addresses = isStable ? table.addresses : {};
     for (const [name, target] of this.#targets) {
       if (Object.hasOwn(addresses, name) && name !== version) continue;
