@@ -20,7 +20,7 @@ export interface OperatorOptions
   readonly metrics: OperatorMetrics;
   /** Keys that are worked on at once. */
   readonly workers?: number;
-  /** Milliseconds after which everything is looked at again, whatever was heard; a tenth more or less, at random. */
+  /** Milliseconds after which everything is looked at again, whatever was heard; a tenth more or less, at random. Default an hour. */
   readonly resyncMs?: number;
   /** Milliseconds that one look at a resource may take; one that takes longer hangs, and the process says so. */
   readonly reconcileMs?: number;
@@ -107,7 +107,7 @@ export class Operator {
    * @returns why it has ended
    */
   async run(): Promise<'closed' | 'lost'> {
-    const { metrics, log, identity, lease, resyncMs = 600_000 } = this.#options;
+    const { metrics, log, identity, lease, resyncMs = 3_600_000 } = this.#options;
     const name = `${lease.namespace}/${lease.name}`;
     metrics.leads(name, false);
     await this.#driver.start();

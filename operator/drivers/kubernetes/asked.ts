@@ -1,6 +1,6 @@
 import { containerPorts } from '../../../api/contract/names.ts';
 import { askAdmin } from '../admin-port.ts';
-import { isGoing } from './failures.ts';
+import { isGoing, isPodReady } from './failures.ts';
 import type { LivePod } from './types.ts';
 
 /** What pods of one kind say of themselves. */
@@ -16,6 +16,11 @@ export interface Answers<S> {
   readonly isSame: (a: S, b: S) => boolean;
   /** How likely it is to say something else without a change of its pod. */
   readonly likely: (status: S) => keyof Pauses;
+  /**
+   * A pod that is ready when it is seen first says what is known already, as a rule: thousands are there when an operator starts.
+   * They are asked over the pause `maybe`, those that somebody waits for ({@link PodStatuses.known}, `hurry`) at once.
+   */
+  readonly mayWait?: true;
 }
 
 /** Milliseconds between two questions to a pod, by how likely it is to say something else. */
@@ -63,7 +68,7 @@ export class PodStatuses<S> {
   constructor(
     answers: Answers<S>,
     changed: (pod: LivePod, now: S, before: S | undefined) => void,
-    pauses: Pauses = { soon: 1_000, maybe: 15_000, never: 300_000 },
+    pauses: Pauses = { soon: 1_000, maybe: 15_000, never: 900_000 },
   ) {
     this.#answers = answers;
     this.#changed = changed;
@@ -80,7 +85,18 @@ export class PodStatuses<S> {
     const { uid = '' } = pod.metadata;
     const entry = this.#asked.get(uid);
     if (entry) entry.pod = pod;
-    else this.#asked.set(uid, { pod, dueAt: 0, told: 0 });
+    else {
+      const waitMs = this.#answers.mayWait && isPodReady(pod) ? this.#pauses.maybe * Math.random() : 0;
+      this.#asked.set(uid, { pod, dueAt: performance.now() + waitMs, told: 0 });
+    }
+  }
+
+  /** Of these pods those that have not been asked are asked with the next. */
+  hurry(pods: readonly LivePod[]): void {
+    for (const { metadata } of pods) {
+      const entry = this.#asked.get(metadata.uid ?? '');
+      if (entry && !entry.wasAsked) entry.dueAt = 0;
+    }
   }
 
   remove({ metadata: { uid = '' } }: LivePod): void {

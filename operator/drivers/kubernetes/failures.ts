@@ -9,6 +9,10 @@ export const hasEnded = ({ status }: LivePod): boolean => status?.phase === 'Fai
 /** Whether it ends, or has ended. */
 export const isGoing = (pod: LivePod): boolean => pod.metadata.deletionTimestamp !== undefined || hasEnded(pod);
 
+/** As the kubelet says. */
+export const isPodReady = ({ status }: LivePod): boolean =>
+  status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
+
 /** Why the kubelet cannot start a container. */
 const waiting: Readonly<Record<string, ErrorCode>> = {
   ErrImagePull: 'ImageUnavailable',

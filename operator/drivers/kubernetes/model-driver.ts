@@ -11,7 +11,7 @@ import { modelLabel } from '../../objects/labels.ts';
 import type { KubernetesObject } from '../../objects/metadata.ts';
 import { podTemplatePath } from '../../objects/pod-templates.ts';
 import { renderObjects } from '../../objects/render.ts';
-import type { Observed, Unit, UnitPlan } from '../../plan/units.ts';
+import type { Observed, ObservedUnit, Unit, UnitPlan } from '../../plan/units.ts';
 import type { Driver } from '../driver.ts';
 import { type AskSteps, routingStatus } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
@@ -87,6 +87,9 @@ export class ModelDriver implements Driver {
       pods: this.#pods.of(namespace, name),
       statusOf: (uid) => this.#pods.statusOf(uid),
     });
+    // What has been loaded is not known yet, and pods may have said it before somebody listened.
+    const isUnresolved = ({ unit }: ObservedUnit) => unit.config.resolvedSha256 === undefined;
+    if (Object.values(observed.units).some(isUnresolved)) this.#pods.hurry(namespace, name);
     const serving = observed.units[observed.fronts[modelService(name)]?.target ?? '']?.unit.version;
     const routing = await this.#routing.observe({
       owner,
@@ -208,5 +211,6 @@ const answers: Answers<ModelPodStatus> = {
     a.sha256 === b.sha256 &&
     a.failure?.message === b.failure?.message &&
     a.routing?.generation === b.routing?.generation,
+  mayWait: true,
   likely: ({ state }) => (({ Loading: 'soon', Failed: 'maybe', Loaded: 'never' }) as const)[state],
 };

@@ -57,6 +57,11 @@ export class OwnedPods<S> {
     return this.#statuses.known(this.of(namespace, owner));
   }
 
+  /** Pods of an owner that have not been asked are asked soon. */
+  hurry(namespace: string, owner: string): void {
+    this.#statuses.hurry(this.of(namespace, owner));
+  }
+
   close(): void {
     this.#statuses.close();
   }

@@ -8,7 +8,7 @@ import type { AskSteps } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Peer, tableOf } from '../routing/table.ts';
 import { hostOf } from './asked.ts';
-import { isGoing } from './failures.ts';
+import { isGoing, isPodReady } from './failures.ts';
 import type { ModelPodStatus } from './model-driver.ts';
 import type { LivePod } from './types.ts';
 
@@ -115,9 +115,6 @@ export function peerOf(pod: LivePod, status: ModelPodStatus | undefined): Cluste
     routing: status?.routing,
   };
 }
-
-const isPodReady = ({ status }: LivePod): boolean =>
-  status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
 
 /** Whether the candidate of a process gets less by `table` than by the one that it has. */
 export function takesBack({ candidate }: RoutingTable, peers: readonly ClusterPeer[]): boolean {

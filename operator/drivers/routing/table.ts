@@ -48,8 +48,9 @@ export function tableOf(
 
 /** A table that was kept as text; `undefined` where it is none. */
 export function readTable(text: string | undefined): SignedRoutingTable | undefined {
+  if (text === undefined) return undefined;
   try {
-    const signed = JSON.parse(text ?? '') as SignedRoutingTable;
+    const signed = JSON.parse(text) as SignedRoutingTable;
     return typeof signed.table?.generation === 'number' ? signed : undefined;
   } catch {
     return undefined;
