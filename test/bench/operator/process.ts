@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,6 +18,14 @@ export interface Figures {
   readonly reconciles: number;
   /** Nothing waits and nothing is under way. */
   readonly isIdle: boolean;
+}
+
+/** What Node is told in the chart: how much memory it takes hangs on that. */
+function nodeFlags(): string[] {
+  const chart = readFileSync(join(root, 'charts/levada/templates/deployment.yaml'), 'utf8');
+  const [, flags] = /command: \[node, (.*), operator\/main\.ts\]/.exec(chart) ?? [];
+  if (flags === undefined) throw new Error('the chart does not say how the operator is started');
+  return flags.split(', ');
 }
 
 /** As in a pod of the cluster. */
@@ -46,12 +54,13 @@ export class OperatorProcess {
   ): Promise<OperatorProcess> {
     const [port = 0] = await freePorts(['127.0.0.1']);
     const flags = ['--image', 'levada:bench', '--lease', lease, '--health', `127.0.0.1:${port}`];
-    const args = ['operator/main.ts', ...flags, ...namespaces.flatMap((name) => ['--namespace', name])];
+    const args = [...nodeFlags(), join(root, 'operator/main.ts'), ...flags];
+    for (const name of namespaces) args.push('--namespace', name);
     const folder = mkdtempSync(join(tmpdir(), 'levada-bench-operator-'));
     const started = start(
       {
         command: process.execPath,
-        args: args.map((arg, i) => (i === 0 ? join(root, arg) : arg)),
+        args,
         env: access,
       },
       { logPath: join(folder, 'log'), core: loadCore },
