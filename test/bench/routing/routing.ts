@@ -39,7 +39,9 @@ const connections = 64;
 const fewConnections = 4;
 
 /** Stretches of one round, each way once in each: what the machine does meanwhile, it does to all of them. */
-const stretches = 10;
+const stretches = 8;
+/** Before each: who has just got a table, or has stood still, compiles anew and is no measure. */
+const settleSeconds = 1;
 /** A process takes some ten thousand requests to be as quick as it will be. */
 const firstWarmUps = 4;
 
@@ -208,6 +210,7 @@ async function measure(
     for (const [way, setup] of rotated([...setups], Math.max(0, stretch), stretches)) {
       await setup.prepare();
       const load = { url: `${setup.url}/v2/models/iris/infer`, bodies: file, connections: about.connections };
+      if (stretch >= 0) await runWrk({ ...load, seconds: settleSeconds });
       const cpu = () => setup.counted.reduce((sum, { pid }) => sum + usage(pid).cpuMicros, 0);
       const before = cpu();
       const result = await runWrk({ ...load, seconds: stretch < 0 ? options.warmUpSeconds : seconds });
