@@ -21,6 +21,7 @@ let ended: number[];
 let changes: string[];
 let change: Changed<LivePod>;
 let pods: OwnedPods<number>;
+let made: (maybe: number, mayWait?: true) => OwnedPods<number>;
 beforeEach(async () => {
   asked = 0;
   ended = [];
@@ -30,16 +31,18 @@ beforeEach(async () => {
   const onChange = (listener: Changed<LivePod>) => {
     change = listener;
   };
-  pods = new OwnedPods<number>(
-    { onChange },
-    {
-      label: 'owner',
-      answers: { read: Number, isSame: (a, b) => a === b, likely: () => 'soon' },
-      pauses: { soon: 20, maybe: 20, never: 20 },
-      changed: (namespace, owner) => changes.push(`${namespace}/${owner}`),
-      ended: (_, last) => ended.push(last),
-    },
-  );
+  made = (maybe, mayWait) =>
+    new OwnedPods<number>(
+      { onChange },
+      {
+        label: 'owner',
+        answers: { read: Number, isSame: (a, b) => a === b, likely: () => 'soon', ...(mayWait && { mayWait }) },
+        pauses: { soon: 20, maybe, never: 20 },
+        changed: (namespace, owner) => changes.push(`${namespace}/${owner}`),
+        ended: (_, last) => ended.push(last),
+      },
+    );
+  pods = made(20);
 });
 afterEach(async () => {
   pods.close();
@@ -81,6 +84,22 @@ it('each pod is asked once before it counts as known, and not again for that', a
   expect(pods.statusOf(uid)).toBe(1);
   await pods.known('shop', 'orders');
   expect(asked).toBe(1);
+});
+
+it('a pod that is ready when it is seen first may wait for its question, until somebody waits for the answer', async () => {
+  pods.close();
+  pods = made(3_600_000, true);
+  const starting = podIn('Running');
+  const ready = {
+    metadata: { ...starting.metadata, name: 'orders-2', uid: 'uid-2' },
+    status: { ...starting.status, conditions: [{ type: 'Ready', status: 'True' }] },
+  } as LivePod;
+  change(ready, undefined);
+  change(starting, undefined);
+  await until('the other one has said something', () => pods.statusOf(uid));
+  expect(pods.statusOf('uid-2')).toBeUndefined();
+  pods.hurry('shop', 'orders');
+  await until('it has said something', () => pods.statusOf('uid-2'));
 });
 
 it('a pod that does not answer keeps nobody waiting', async () => {
