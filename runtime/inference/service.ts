@@ -1,5 +1,6 @@
 import type { ModelServerConfig, ModelServerStatus } from '../../api/contract/model-server.ts';
 import { errorCodeOf, LevadaError, messageOf } from '../../api/errors.ts';
+import type { Done } from './batcher.ts';
 import type { RoutedAnswer, Router, Work } from './forward/router.ts';
 import type { Metrics } from './metrics.ts';
 import { loadModel, type Model } from './model.ts';
@@ -164,14 +165,14 @@ export class ModelService {
     inputs: readonly Tensor[],
     rows: number,
     deadline: number,
-    done: (error: LevadaError | undefined, outputs: readonly Tensor[], row: number, isWhole: boolean) => void,
+    done: (...ended: [...Parameters<Done>, isWhole: boolean]) => void,
   ): void {
     const { model } = this.#ready();
     const { joinable } = model.batcher;
     const wrong = misfit(inputs, model.inputs, joinable ? rows : undefined);
     if (wrong)
       throw new LevadaError('InvalidInput', { field: 'inputs', found: wrong, allowed: 'what the model takes' });
-    model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => done(error, outputs, row, !joinable));
+    model.batcher.submit(inputs, rows, deadline, (...ended) => done(...ended, !joinable));
   }
 
   /** GET /v2/models/NAME. @throws LevadaError ModelNotReady */

@@ -84,22 +84,22 @@ export class InternalPort {
   #serve({ id, timeoutMs, rows, inputs }: WireRequest, answers: Answers): void {
     const service = this.#service;
     const start = performance.now();
-    const end = (result: WireResult['result']) => {
-      const servedMs = performance.now() - start;
+    const end = (result: WireResult['result'], at: number) => {
+      const servedMs = at - start;
       answers.add({ id, servedMs, result });
       if ('outputs' in result) service.metrics.request('internal', 200, servedMs / 1000);
       else service.metrics.request('internal', errorStatus(result.code), servedMs / 1000, result.code);
     };
-    const fail = (error: unknown) => {
-      end({ code: errorCodeOf(error) ?? 'InternalError', message: messageOf(error) });
+    const fail = (error: unknown, at: number) => {
+      end({ code: errorCodeOf(error) ?? 'InternalError', message: messageOf(error) }, at);
     };
     try {
-      service.score(inputs, rows, start + timeoutMs, (error, outputs, row, isWhole) => {
-        if (error) fail(error);
-        else end({ outputs: isWhole ? outputs : outputs.map((tensor) => rowsOf(tensor, row, row + rows)) });
+      service.score(inputs, rows, start + timeoutMs, (error, outputs, row, at, isWhole) => {
+        if (error) fail(error, at);
+        else end({ outputs: isWhole ? outputs : outputs.map((tensor) => rowsOf(tensor, row, row + rows)) }, at);
       });
     } catch (error) {
-      fail(error);
+      fail(error, performance.now());
     }
   }
 }

@@ -138,3 +138,43 @@ test('a caller without the time for both versions is answered here, and is a tri
   ask(30_000);
   expect(countOf('v2')?.failures[0]?.count).toBe(2);
 });
+
+/** A router whose model ends its runs when it is told to. */
+function holding() {
+  const ends: (() => void)[] = [];
+  const submit: OwnModel['batcher']['submit'] = (_inputs, _rows, _deadline, done) => {
+    ends.push(() => done(undefined, [], 0, 1));
+    return () => {};
+  };
+  const router = new Router({ version: 'v1', counters: new RoutingCounters(new Registry()) });
+  router.attach({ inputs: [], outputs: [], batcher: { submit, joinable: false } as unknown as OwnModel['batcher'] });
+  const trials: unknown[] = [];
+  const work = { inputs: [], rows: 1, began: 0, deadline: 1, headers: {}, write: () => '' };
+  const ask = () => router.submit(work, (_error, _body, _version, trial) => trials.push(trial));
+  return { router, ask, trials, end: () => ends.splice(0).forEach((end) => void end()) };
+}
+const candidate = { version: 'v2', weight: 0 };
+
+test('what was drawn by one table is a trial of its rollout, also when it is answered under another', () => {
+  const { router, ask, trials, end } = holding();
+  for (const rollout of ['the first', 'the second']) {
+    router.apply(table(1, { rollout, candidate, addresses: { v2: [] } }));
+    ask();
+  }
+  end();
+  expect(trials).toEqual(['the first', 'the second']);
+});
+
+test('a version that is the stable one no more shows nothing to the shadow', () => {
+  const { router, ask, end } = holding();
+  const shadow = { version: 'v3', percent: 100 };
+  const shown = () => router.counters.report({}).counts.find(({ by }) => by === 'shadow')?.requests;
+  router.apply(table(1, { candidate, shadow, addresses: { v2: [], v3: [] } }));
+  ask();
+  end();
+  expect(shown()).toBe(1);
+  ask();
+  router.apply(table(1, { stable: { version: 'v2' }, shadow, addresses: { v3: [] } }));
+  end();
+  expect(shown()).toBe(1);
+});

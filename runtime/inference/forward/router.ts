@@ -148,6 +148,9 @@ export class Router {
    */
   #answerHere(work: Work, answer: RoutedAnswer, decision?: Decision): () => void {
     const { version } = this.#options;
+    // It is a trial of the rollout by whose table it was drawn; another may have begun when it is answered.
+    const rollout = this.#table?.rollout;
+    const key = decision && this.#trialKey(work.headers, decision);
     try {
       return (this.#model as OwnModel).batcher.submit(
         work.inputs,
@@ -165,7 +168,8 @@ export class Router {
           }
           const ms = at - work.began;
           this.#p99.observe(ms, at);
-          answer(undefined, text, version, decision && this.#servedHere(ms, work.headers, decision));
+          const isFirst = decision && this.counters.served(version, decision.by, ms, key);
+          answer(undefined, text, version, decision && trialOf(decision, isFirst === true, rollout));
           this.#copy(work, version);
         },
       );
@@ -173,12 +177,6 @@ export class Router {
       this.#failedHere(error, decision);
       throw error;
     }
-  }
-
-  /** @returns the rollout that it is a trial of */
-  #servedHere(ms: number, headers: Headers, decision: Decision): string | undefined {
-    const isFirst = this.counters.served(decision.version, decision.by, ms, this.#trialKey(headers, decision));
-    return trialOf(decision, isFirst, this.#table?.rollout);
   }
 
   #failedHere(error: unknown, decision: Decision | undefined): void {
@@ -253,11 +251,11 @@ export class Router {
     const [table, model] = [this.#table, this.#model];
     if (!table || !model) return;
     const isStable = table.stable.version === version;
+    this.#shadow = isStable ? table.shadow?.version : undefined;
     // Its candidate has taken over: who is still connected here stays on the side that he was on, for the answers that are left.
     if (!isStable && this.#decider?.table.candidate?.version === table.stable.version) return;
     this.#decider = isStable ? new Decider(table, this.#random, this.#decider) : undefined;
     this.#judges = table.judges && new Judges(table.judges);
-    this.#shadow = isStable ? table.shadow?.version : undefined;
     const addresses = isStable ? table.addresses : {};
     for (const [name, target] of this.#targets) {
       if (Object.hasOwn(addresses, name) && name !== version) continue;
