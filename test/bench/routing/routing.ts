@@ -30,7 +30,7 @@ interface Way {
 }
 
 const waysOf = (by: Way['by'], shares: readonly Share[]): Way[] => shares.map((share) => ({ by, share }));
-const before = waysOf('levada', ['none', 'untold']);
+const first = waysOf('levada', ['none', 'untold']);
 const ours = waysOf('levada', ['none', 0, 5, 50]);
 const theirs = waysOf('nginx', [0, 5, 50]);
 
@@ -92,19 +92,16 @@ export const routing: Benchmark = {
               const servers = { stable: plain.url, candidate: candidate.url };
               const nginx = await startNginx(context, Number(way.share), servers);
               started.unshift(nginx);
-              setups.set(way, { url: nginx.url, counted: [nginx, plain], prepare: async () => {} });
+              setups.set(way, { url: nginx.url, counted: [nginx, plain] });
             } else if (typeof way.share === 'string') {
-              setups.set(way, { url: plain.url, counted: [plain], prepare: async () => {} });
+              setups.set(way, as(plain));
             } else {
               const weight = way.share;
               const prepare = () => tell(splitting, signRoutingTable(table(weight, candidate, ++generation), key));
               setups.set(way, { url: splitting.url, counted: [splitting], prepare });
             }
           }
-          const untold = new Map<Way, Setup>([
-            [before[0] as Way, { url: plain.url, counted: [plain], prepare: async () => {} }],
-            [before[1] as Way, { url: splitting.url, counted: [splitting], prepare: async () => {} }],
-          ]);
+          const untold = new Map(first.map((way) => [way, as(way.share === 'none' ? plain : splitting)]));
           const all = [untold, setups].flatMap((some) =>
             [connections, fewConnections].map((count) => ({ some, count })),
           );
@@ -145,8 +142,11 @@ interface Setup {
   /** Whose processor time counts. */
   readonly counted: readonly StartedProcess[];
   /** Before each stretch. */
-  prepare(): Promise<void>;
+  prepare?(): Promise<void>;
 }
+
+/** A process as it is. */
+const as = (version: Version): Setup => ({ url: version.url, counted: [version] });
 
 interface Version extends StartedProcess {
   readonly url: string;
@@ -208,7 +208,7 @@ async function measure(
   const seconds = Math.max(1, Math.round(options.seconds / stretches));
   for (let stretch = -warmUps; stretch < stretches; stretch++) {
     for (const [way, setup] of rotated([...setups], Math.max(0, stretch), stretches)) {
-      await setup.prepare();
+      await setup.prepare?.();
       const load = { url: `${setup.url}/v2/models/iris/infer`, bodies: file, connections: about.connections };
       if (stretch >= 0) await runWrk({ ...load, seconds: settleSeconds });
       const cpu = () => setup.counted.reduce((sum, { pid }) => sum + usage(pid).cpuMicros, 0);
@@ -280,7 +280,7 @@ const bars: readonly Bar<Results>[] = [
 
 function tableOf(samples: readonly Sample[]): string {
   const rows = [connections, fewConnections].flatMap((count) =>
-    [...before.slice(1), ...ours, ...theirs].flatMap((way) => {
+    [...first.slice(1), ...ours, ...theirs].flatMap((way) => {
       const group = of(samples, way, count);
       if (group.length === 0) return [];
       const middle = (value: (sample: Sample) => number) => figure(median(group.map(value)));
