@@ -6,7 +6,7 @@ import { refusedParts, refusedPods } from '../operator/drivers/kubernetes/refuse
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import { KubeClient } from '../operator/engine/client.ts';
 import { kubeconfigAccess } from '../operator/engine/kubeconfig.ts';
-import { pathOf, type StoredObject } from '../operator/engine/objects.ts';
+import { pathOf, type ResourceType, type StoredObject } from '../operator/engine/objects.ts';
 import { podTemplatePath, podTemplateProblems } from '../operator/objects/pod-templates.ts';
 import { renderObjects } from '../operator/objects/render.ts';
 import type { FileProblem, Loaded } from '../operator/source/load.ts';
@@ -30,6 +30,7 @@ export interface Refused {
 }
 
 type Entry = Loaded['resources'][number];
+type Wanted = StoredObject & { readonly spec: object };
 
 /**
  * What the API server says against resources, without storing them: its rules, its admission webhooks, whether what is there
@@ -54,13 +55,40 @@ export const refusedByServer = (flags: ClusterFlags, { resources }: Loaded): Pro
 async function refusedResource(client: KubeClient, place: string, { resource }: Entry): Promise<Problem[] | undefined> {
   const { status: _, ...object } = resource;
   const { namespace = place } = resource.metadata;
-  const asked = { ...object, metadata: { ...object.metadata, namespace } } as unknown as StoredObject;
+  const asked = { ...object, metadata: { ...object.metadata, namespace } } as unknown as Wanted;
   try {
-    await client.apply(typeOf(resource.kind), asked, { fieldManager: 'levada-validate', dryRun: true });
+    await putAsIfAlone(client, typeOf(resource.kind), asked);
     return undefined;
   } catch (error) {
     if (errorCodeOf(error) !== 'ClusterRefused') throw error;
-    return [{ code: 'ClusterRefused', path: '', message: messageOf(error) }];
+    return [{ code: 'ClusterRefused', path: '', message: messageOf(error).replace(wholeObject, '') }];
+  }
+}
+
+/** What a patch with a field that the API server does not know is answered with, before it says which one. */
+const wholeObject = /"" is invalid: patch: Invalid value: .*(?=strict decoding error)/s;
+
+/**
+ * Tries what the file says in the place of what is there: an apply by a manager of its own would add to what others own, and keep
+ * each field that the file has no more. Takes the same rights as to apply it.
+ *
+ * @throws LevadaError Cluster…
+ */
+async function putAsIfAlone(client: KubeClient, type: ResourceType, object: Wanted): Promise<void> {
+  const { namespace = '', name, labels = {}, annotations = {} } = object.metadata;
+  const query = { fieldManager: 'levada-validate', fieldValidation: 'Strict', dryRun: 'All' };
+  const members = { '/metadata/labels': labels, '/metadata/annotations': annotations, '/spec': object.spec };
+  try {
+    await client.call({
+      method: 'PATCH',
+      path: pathOf(type, { namespace, name }),
+      query,
+      body: Object.entries(members).map(([path, value]) => ({ op: 'add', path, value })), // also where one is there
+      contentType: 'application/json-patch+json',
+    });
+  } catch (error) {
+    if (errorCodeOf(error) !== 'ClusterNotFound') throw error;
+    await client.call({ method: 'POST', path: pathOf(type, { namespace }), query, body: object });
   }
 }
 

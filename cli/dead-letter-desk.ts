@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { LevadaError } from '../api/errors.ts';
 import {
   countDeadLetters,
@@ -17,9 +18,11 @@ export interface DeadLetterDesk {
   /** @returns how many @throws LevadaError Usage */
   replay(filter: DeadLetterFilter, options: ReplayOptions): Promise<number>;
   drop(filter: DeadLetterFilter): Promise<number>;
+  /** By name of the step, as they are now. */
+  queues(): Promise<Readonly<Record<string, DeskQueue>>>;
 }
 
-interface Queue {
+export interface DeskQueue {
   /** Whether somebody takes what is in it. */
   readonly running: boolean;
   readonly dead: number;
@@ -32,7 +35,7 @@ interface Queue {
 export function deskOf(
   place: DeadLetterPlace,
   pipeline: string,
-  queues: () => Promise<Readonly<Record<string, Queue>>>,
+  queues: () => Promise<Readonly<Record<string, DeskQueue>>>,
   signal?: AbortSignal,
 ): DeadLetterDesk {
   return {
@@ -62,5 +65,57 @@ export function deskOf(
       return count;
     },
     drop: (filter) => dropDeadLetters(place, pipeline, filter, signal),
+    queues,
   };
 }
+
+export interface ReplayRate {
+  readonly perSecond: number;
+  /** Step that gets them, instead of the one that gave them up. */
+  readonly to?: string;
+  /** Told after each second. */
+  readonly said: (count: number, total: number) => void;
+  readonly pause?: (ms: number) => Promise<unknown>;
+}
+
+/**
+ * Replays as many of each step as there are at the beginning, the oldest first: what fails again comes back behind them, is not
+ * replayed for ever, and takes no turn of those of another step.
+ *
+ * @returns how many @throws LevadaError Usage
+ */
+export async function replayAtRate(
+  desk: DeadLetterDesk,
+  filter: DeadLetterFilter,
+  { perSecond, to, said, pause = sleep }: ReplayRate,
+): Promise<number> {
+  const left = new Map<string, number>();
+  for (const step of await stepsToReplay(desk, filter, to)) left.set(step, await desk.count({ ...filter, step }));
+  const total = sum(left);
+  let count = 0;
+  while (sum(left) > 0) {
+    const began = performance.now();
+    let room = perSecond;
+    for (const [step, rest] of left) {
+      const most = Math.min(room, rest);
+      if (most === 0) continue;
+      const replayed = await desk.replay({ ...filter, step }, { most, ...(to !== undefined && { to }) });
+      count += replayed;
+      room -= replayed;
+      // Somebody else has taken the others.
+      left.set(step, replayed === 0 ? 0 : rest - replayed);
+    }
+    said(count, total);
+    if (sum(left) > 0) await pause(Math.max(0, 1_000 - (performance.now() - began)));
+  }
+  return count;
+}
+
+/** Those that somebody takes letters of, or the one that is named. */
+async function stepsToReplay(desk: DeadLetterDesk, { step }: DeadLetterFilter, to?: string): Promise<string[]> {
+  if (step !== undefined) return [step];
+  const queues = Object.entries(await desk.queues());
+  return queues.filter(([, { running, dead }]) => dead > 0 && (running || to !== undefined)).map(([name]) => name);
+}
+
+const sum = (counts: ReadonlyMap<string, number>): number => [...counts.values()].reduce((all, one) => all + one, 0);

@@ -1,15 +1,15 @@
-import { setTimeout as pause } from 'node:timers/promises';
 import { Argument, Command, Option } from 'commander';
 import { namespacedName } from '../api/contract/names.ts';
 import { LevadaError } from '../api/errors.ts';
 import { compileExpression } from '../api/language/expression.ts';
 import type { DeadLetter, DeadLetterFilter } from '../runtime/pipeline/dead-letters.ts';
 import { type ClusterFlags, isCluster, withClusterFlags } from './cluster.ts';
-import type { DeadLetterDesk } from './dead-letter-desk.ts';
+import { type DeadLetterDesk, replayAtRate } from './dead-letter-desk.ts';
 import { findResource } from './get.ts';
 import { askRun, localResources } from './local-run.ts';
 import { counted, exitCodes, print, printJson, printNote } from './output.ts';
 import { formatAge, formatTable } from './table.ts';
+import type { LiveStep } from './up/admin.ts';
 
 interface Flags extends ClusterFlags {
   brokerSecret?: string;
@@ -108,6 +108,10 @@ const deskOfRun = (pipeline: string): DeadLetterDesk => ({
   count: (filter) => askRun('/count', { pipeline, filter }),
   replay: (filter, replay) => askRun('/replay', { pipeline, filter, replay }),
   drop: (filter) => askRun('/drop', { pipeline, filter }),
+  async queues() {
+    const steps = await askRun<LiveStep[]>('/steps', { pipeline });
+    return Object.fromEntries(steps.map(({ name, running, dead }) => [name, { running, dead }]));
+  },
 });
 
 /** @returns how many */
@@ -121,19 +125,8 @@ async function carryOut(
   const toStep = to === undefined ? {} : { to };
   if (rate === undefined) return await desk.replay(filter, toStep);
   const perSecond = countOf('--rate', rate);
-  // As many as there are now: what fails again comes back as a dead letter, and is not replayed for ever.
-  const total = await desk.count(filter);
-  let count = 0;
-  while (count < total) {
-    const began = performance.now();
-    const most = Math.min(perSecond, total - count);
-    const replayed = await desk.replay(filter, { ...toStep, most });
-    count += replayed;
-    if (replayed === 0) break;
-    printNote(`${count} of ${total} replayed`);
-    if (count < total) await pause(Math.max(0, 1_000 - (performance.now() - began)));
-  }
-  return count;
+  const said = (count: number, total: number) => printNote(`${count} of ${total} replayed`);
+  return await replayAtRate(desk, filter, { perSecond, ...toStep, said });
 }
 
 /** @throws LevadaError Usage */

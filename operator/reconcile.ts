@@ -68,17 +68,19 @@ export async function reconcile(
   const { status, events = [], lookAgainAt, ...wanted } = plan(resource, observed, neighbours, time, place);
   const lookAgain = () => (lookAgainAt === undefined ? undefined : Date.parse(lookAgainAt) - now().getTime());
   // What was decided is in the status: it is not decided, nor said, again.
-  const say = async (said: ResourceStatus): Promise<void> => {
-    await write(said);
+  const say = async (said: ResourceStatus, isFailure = false): Promise<void> => {
+    if (!isFailure || !saysAlike(said, resource.status)) await write(said);
     if (events.length > 0) await store.tell(resource, events);
   };
   let said = status;
+  let isRefused = false;
   try {
     const refused = podTemplateProblems(resource, wanted);
     if (refused.length === 0) refused.push(...((await driver.check?.(key, wanted)) ?? []));
     // What ran before goes on, and the rest of the status still speaks of that.
-    if (refused.length > 0) said = refusedStatus(resource, refused, time, status);
-    const applied = refused.length > 0 ? goingOn(wanted, observed) : wanted;
+    isRefused = refused.length > 0;
+    if (isRefused) said = refusedStatus(resource, refused, time, status);
+    const applied = isRefused ? goingOn(wanted, observed) : wanted;
     if (applied) await driver.apply(key, applied);
   } catch (error) {
     const code = errorCodeOf(error);
@@ -87,13 +89,13 @@ export async function reconcile(
     // What passes by itself is not worth a status, which would be another one a moment later; nor are other words for it.
     const isPassing = failures < failuresUnsaid || saysSame(failed, resource.status);
     if (errors[code].outcome === 'retry' && isPassing) throw error;
-    await say(failed);
+    await say(failed, true);
     // A rollout goes on meanwhile, or back.
-    if (isFinal(code)) return lookAgain();
+    if (isFinal(code)) return afterRefusal(lookAgain());
     throw error;
   }
-  await say(said);
-  return lookAgain();
+  await say(said, isRefused);
+  return isRefused ? afterRefusal(lookAgain()) : lookAgain();
 }
 
 /**
@@ -106,13 +108,30 @@ function goingOn(wanted: UnitPlan, { units }: Observed): UnitPlan | undefined {
 }
 
 /** Whether two differ in words only: those of the network name another port each time. */
-function saysSame(one: ResourceStatus, other: ResourceStatus | undefined): boolean {
-  const unworded = (status: ResourceStatus) => ({
-    ...status,
-    conditions: status.conditions.map((condition) => ({ ...condition, message: '' })),
-  });
-  return other !== undefined && isDeepStrictEqual(unworded(one), unworded(other));
-}
+const saysSame = (one: ResourceStatus, other: ResourceStatus | undefined): boolean =>
+  other !== undefined &&
+  isDeepStrictEqual(
+    reworded(one, () => ''),
+    reworded(other, () => ''),
+  );
 
-/** Whether nothing but a change of the resource helps. */
+/**
+ * The same, but for what has digits in it: an admission webhook may name the request, or the time, in its refusal. A status for
+ * each of them would be a change, for which the resource is looked at again, and so on.
+ */
+const saysAlike = (one: ResourceStatus, other: ResourceStatus | undefined): boolean =>
+  other !== undefined && isDeepStrictEqual(reworded(one, withoutNumbers), reworded(other, withoutNumbers));
+
+const withoutNumbers = (text: string): string => text.replace(/[\w-]*\d[\w-]*/g, '#');
+
+const reworded = (status: ResourceStatus, words: (text: string) => string) => ({
+  ...status,
+  conditions: status.conditions.map((condition) => ({ ...condition, message: words(condition.message) })),
+});
+
+/** Milliseconds after which what was refused for good is looked at again: of an admission policy that is mended no watch tells. */
+const refusedMs = 600_000;
+const afterRefusal = (plannedMs = refusedMs): number => Math.min(plannedMs, refusedMs);
+
+/** Whether nothing but a change helps, of the resource or of what refuses it. */
 const isFinal = (code: ErrorCode): boolean => errors[code].outcome === 'terminal';

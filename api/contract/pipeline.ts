@@ -105,7 +105,7 @@ export interface Topology {
 
 /** Of all queues of steps of one pipeline. What is absent is the broker's default. */
 export interface QueueSettings {
-  /** Messages that a queue holds; more are refused (`BrokerFull`), and sources answer 503. */
+  /** Messages that a queue holds, without what is tried again; more are refused (`BrokerFull`), and sources answer 503. */
   readonly maxLength?: number;
   /** Deliveries of one message that no consumer has lived to settle, before it is a dead letter. */
   readonly deliveryLimit?: number;

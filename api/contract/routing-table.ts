@@ -18,7 +18,7 @@ export interface RoutingTable {
   readonly match?: readonly MatchRule[];
   /** Requests with the same value in this header go to the same version. */
   readonly sticky?: { readonly header: string };
-  /** Which rollout this is a step of: with another one, keys are trials anew. */
+  /** Which rollout this is a step of, and since when its gates count: with another one, keys are trials anew. */
   readonly rollout?: string;
   /** Names of the ready pods that count keys as trials, each its part, so that no key counts in two. Absent: this one counts all. */
   readonly judges?: readonly string[];
@@ -71,6 +71,15 @@ export interface RoutingReport extends RoutingStatus {
   /** Milliseconds since it began to count: no two clocks are compared. */
   readonly countedMs: number;
   readonly counts: readonly RoutingCount[];
+  /** Absent: the model has all outputs that the table wants compared. */
+  readonly unknownOutputs?: UnknownOutputs;
+}
+
+export interface UnknownOutputs {
+  /** Of `compare.outputs`: those that the model does not have. */
+  readonly wanted: readonly string[];
+  /** Those that it has, the first 20 of them. */
+  readonly has: readonly string[];
 }
 
 /** Requests that one version was to answer, decided in one way. */
@@ -87,6 +96,8 @@ export interface RoutingCount {
    * first request only.
    */
   readonly latency: readonly number[];
+  /** In the same buckets: those that the candidate was late with and the stable version answered, by the time that it was given. */
+  readonly late?: readonly number[];
   /** By output: those that the stable version has scored as well, and those of them whose outputs differ; of a key as above. */
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
 }
@@ -129,7 +140,6 @@ export function canonicalJson(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map((entry) => canonicalJson(entry)).join(',')}]`;
   if (typeof value !== 'object' || value === null) return JSON.stringify(value);
   let text = '';
-  // Every object of every resource passes here at each look.
   for (const name of Object.keys(value).sort()) {
     const field = (value as Record<string, unknown>)[name];
     if (field !== undefined) text += `${text === '' ? '' : ','}${JSON.stringify(name)}:${canonicalJson(field)}`;

@@ -74,6 +74,12 @@ export const clusterErrors = define({
     message: 'the container of pod {pod} does not run: {detail}',
     remedy: 'Look into its log (kubectl logs POD --previous); OOMKilled: give it more memory in spec.resources.limits.',
   },
+  PodUnreachable: {
+    outcome: 'wait',
+    message: 'pod {pod} is ready, but the operator cannot ask it at {address}: {detail}',
+    remedy:
+      'Let the pods of the operator reach TCP port 9090 of the pods that it makes: where a NetworkPolicy denies it, add one that allows it. They are asked again all the time.',
+  },
   PodsRefused: {
     outcome: 'wait',
     message: 'pods cannot be made: {detail}',

@@ -204,7 +204,7 @@ export const wireErrors = define({
     outcome: 'retry',
     http: 503,
     message: 'the broker cannot be used: {detail}',
-    remedy: 'Nothing was taken. Send it again after Retry-After.',
+    remedy: 'An event may have been taken all the same: send it again with the same Idempotency-Key.',
   },
   SourceUnavailable: {
     outcome: 'retry',

@@ -24,7 +24,7 @@ const queues = z
       .max(100_000_000)
       .optional()
       .describe(
-        'Messages that a queue holds. More are refused: sources answer 503. Default: as many as there is room for.',
+        'Messages that a queue holds, without what is tried again. More are refused: sources answer 503. Default: as many as there is room for.',
       ),
     deliveryLimit: z
       .int()

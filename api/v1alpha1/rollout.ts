@@ -404,6 +404,9 @@ export const rolloutStatus = z
     approved: z.literal(true).optional().describe('A person has said that the step is over.'),
     weight: weight.optional().describe('Percent that the candidate is to have.'),
     appliedWeight: weight.optional().describe('Percent that every ready pod has acknowledged.'),
+    countedFrom: time
+      .optional()
+      .describe('Since when `gates` count, where they have begun anew: by `resume`, or with a new gate.'),
     countedUntil: time.optional().describe('Until when requests are counted in `gates`.'),
     gates: z.array(gateStatus).max(8).meta(listMap('gate')).optional().describe('What the gates say.'),
     promoted: z.literal(true).optional().describe('A person has promoted it.'),

@@ -1,8 +1,8 @@
-import type { Binding, BrokerState, QueueSpec, Topology } from '../../api/contract/pipeline.ts';
+import type { Binding, BrokerState, Topology } from '../../api/contract/pipeline.ts';
 import type { Placement } from '../../api/contract/placement.ts';
 import { errorCodeOf, type LevadaError } from '../../api/errors.ts';
 import { declare, declareCommon } from './declare.ts';
-import { has, type Known, nothing, placementOf, together, workQueueName } from './known.ts';
+import { has, type Known, nothing, placementOf, recordOf, together, type Wanted, wantedQueues } from './known.ts';
 import { type Link, type Links, notTaken } from './link.ts';
 import { exists, lookAt } from './look.ts';
 import { bringBack } from './lost.ts';
@@ -14,11 +14,9 @@ import {
   deadQueueName,
   exchangeName,
   lostQueue,
-  policyOf,
   recordName,
   retryExchange,
   retryKey,
-  workQueue,
 } from './names.ts';
 import { type PipelineRecord, type RecordedQueue, Records } from './record.ts';
 import type { RabbitSettings } from './settings.ts';
@@ -218,7 +216,8 @@ export class RabbitBroker {
       await this.#link.use('what all pipelines share', declareCommon);
       this.#commonFor = connection;
     }
-    const wanted = await this.#wanted(known, again);
+    const queues = await this.#wanted(known, again);
+    const wanted = recordOf(queues, known.byPolicy);
     // First it is written down, then made: whoever comes next knows of everything that there may be.
     const before = known.record;
     await this.#write(known, together(before, wanted));
@@ -230,9 +229,7 @@ export class RabbitBroker {
       const exchange = exchangeName(source);
       await this.#link.use(exchange, (channel) => channel.assertExchange(exchange, 'topic', { durable: true }));
     }
-    for (const { queue, byPolicy } of Object.values(wanted)) {
-      await this.#declare(known, queue, workQueue(pipeline, queue, topology.settings ?? {}, byPolicy));
-    }
+    for (const { step, queue } of queues) await this.#declare(known, step.name, queue);
     // All are there before any is bound: making one takes long, and what comes meanwhile would be in both.
     for (const [name, entry] of Object.entries(wanted)) await this.#bind(pipeline, name, entry, before);
     const settled: Record<string, RecordedQueue> = { ...wanted };
@@ -241,7 +238,8 @@ export class RabbitBroker {
       const gone = old.bindings.filter((binding) => !has(now.bindings, binding));
       const replaced = !wanted[name] && topology.queues.some((spec) => spec.name === old.queue);
       if (await this.#unbind(pipeline, name, old.queue, gone, replaced)) {
-        settled[name] = wanted[name] ?? { ...old, bindings: [] };
+        const { queue, byPolicy, retries } = old;
+        settled[name] = wanted[name] ?? { queue, bindings: [], byPolicy, ...(retries && !replaced && { retries }) };
       }
     }
     await this.#write(known, settled);
@@ -291,7 +289,7 @@ export class RabbitBroker {
   async #bind(
     pipeline: string,
     name: string,
-    { queue, bindings }: RecordedQueue,
+    { queue, bindings, retries }: RecordedQueue,
     before: PipelineRecord,
   ): Promise<void> {
     const replaced = Object.keys(before).filter((other) => other !== name && before[other]?.queue === queue);
@@ -307,32 +305,29 @@ export class RabbitBroker {
         const bound = old.filter((other) => has(before[other]?.bindings ?? [], binding));
         await move(exchangeName(binding.pipeline), binding.type, bound);
       }
-      await move(retryExchange, retryKey(pipeline, queue), old);
+      if (retries) await move(retryExchange, retryKey(pipeline, queue), old);
     });
   }
 
   /**
-   * Records of the queues that the topology asks for, by name in the broker.
+   * The queues that the topology asks for.
    *
    * @param again whether it was asked before: a user who could not use policies then is not asked for all the time
    */
-  async #wanted(known: Known, again: boolean): Promise<Record<string, RecordedQueue>> {
-    const { pipeline, queues, settings = {} } = known.topology;
-    const entry = ({ name: queue, bindings }: QueueSpec, byPolicy: boolean) =>
-      [workQueue(pipeline, queue, settings, byPolicy).name, { queue, bindings, byPolicy }] as const;
+  async #wanted(known: Known, again: boolean): Promise<Wanted[]> {
     if (!again || known.byPolicy) await this.#lookAtPolicies(known);
-    return Object.fromEntries(queues.map((spec) => entry(spec, known.byPolicy)));
+    return wantedQueues(known.topology, known.byPolicy);
   }
 
   /** While the management API is away, what was made with policies goes on, and is mended. */
   async #lookAtPolicies(known: Known): Promise<void> {
-    const { pipeline, queues, settings = {} } = known.topology;
     try {
       known.byPolicy = await this.#canUsePolicies(known);
       delete known.unverified;
     } catch (error) {
-      const names = queues.map(({ name }) => workQueue(pipeline, name, settings, true).name);
-      const made = names.every((name) => known.record[name]?.byPolicy);
+      const made = wantedQueues(known.topology, true).every(
+        ({ queue: { name, events } }) => !events || known.record[name]?.byPolicy,
+      );
       if (errorCodeOf(error) !== 'BrokerUnavailable' || !made) throw error;
       known.byPolicy = true;
       known.unverified = error as LevadaError;
@@ -341,23 +336,34 @@ export class RabbitBroker {
 
   /** Sets the policies of all queues, and sees whether they rule. */
   async #canUsePolicies(known: Known): Promise<boolean> {
-    const { pipeline, queues, settings = {} } = known.topology;
-    if (!this.#management || queues.length === 0) return false;
-    const definition = policyOf(settings);
+    const all = wantedQueues(known.topology, true);
+    if (!this.#management || all.length === 0) return false;
     const policies = this.#management;
-    const all = queues.map(({ name: queue }) => ({ queue, declared: workQueue(pipeline, queue, settings, true) }));
-    for (const { queue, declared } of all) {
-      if (!(await policies.put(declared.name, definition))) return false;
+    const made: string[] = [];
+    for (const { step, queue } of all) {
+      if (!(await policies.put(queue.name, queue.policy))) return this.#takeBack(known, made, policies);
       // What is asked of a policy can be seen only in a queue: it is made, without a binding so far.
-      await this.#declare(known, queue, declared);
+      await this.#declare(known, step.name, queue);
+      made.push(queue.name);
     }
-    const rule = await Promise.all(all.map(({ declared: { name } }) => policies.rules(name, definition)));
-    const other = all[rule.indexOf(false)]?.declared;
+    const rule = await Promise.all(all.map(({ queue: { name, policy } }) => policies.rules(name, policy)));
+    const other = all[rule.indexOf(false)]?.queue;
     if (other) {
       this.#options.log?.(`another policy rules ${other.name}: settings are arguments of the queues instead`);
-      return false;
+      return this.#takeBack(known, made, policies);
     }
     return true;
+  }
+
+  /** Removes queues that were made to look at their policies, with these. One of the record goes when it is empty. */
+  async #takeBack(known: Known, names: readonly string[], policies: Management): Promise<false> {
+    for (const name of names) {
+      if (known.record[name] || (await this.#ready(name)) > 0) continue;
+      await this.#link.use(name, (channel) => channel.deleteQueue(name));
+      known.made.delete(name);
+      await policies.remove(name);
+    }
+    return false;
   }
 
   async #write(known: Known, record: PipelineRecord, always = false): Promise<void> {
@@ -392,13 +398,16 @@ export class RabbitBroker {
   async #sweep(known: Known): Promise<void> {
     const { pipeline, queues } = known.topology;
     const record = { ...known.record };
-    for (const [name, { queue, bindings, byPolicy }] of Object.entries(known.record)) {
+    const wanted = new Set(wantedQueues(known.topology, known.byPolicy).map((one) => one.queue.name));
+    for (const [name, { queue, bindings, byPolicy, retries }] of Object.entries(known.record)) {
       const listed = queues.some((spec) => spec.name === queue);
-      const replaced = listed && workQueueName(known, queue) !== name;
-      if ((listed && !replaced) || bindings.length > 0) {
+      if (wanted.has(name) || bindings.length > 0) {
         known.leaving.delete(name); // it is wanted again
         continue;
       }
+      // What the others hold may have to come back.
+      const goesLast = retries && !listed;
+      if (goesLast && Object.values(record).some((other) => other.queue === queue && !other.retries)) continue;
       if (!(await this.#isEmpty(pipeline, queue, name, !listed))) {
         this.#emptySince.delete(name);
         known.leaving.delete(name);

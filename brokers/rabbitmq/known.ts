@@ -1,7 +1,7 @@
-import type { Binding, Topology } from '../../api/contract/pipeline.ts';
+import type { Binding, QueueSpec, Topology } from '../../api/contract/pipeline.ts';
 import type { PlacedSource, Placement } from '../../api/contract/placement.ts';
 import type { LevadaError } from '../../api/errors.ts';
-import { deadQueueName, workQueue } from './names.ts';
+import { deadQueueName, type StepQueue, stepQueues } from './names.ts';
 import type { PipelineRecord, RecordedQueue } from './record.ts';
 
 /** A pipeline, and what was made of it. */
@@ -24,9 +24,24 @@ export interface Known {
 /** What is known of a queue that is not wanted. */
 export const nothing: RecordedQueue = { queue: '', bindings: [], byPolicy: false };
 
-/** What the broker calls the queue of a step now. */
-export const workQueueName = ({ topology: { pipeline, settings = {} }, byPolicy }: Known, queue: string): string =>
-  workQueue(pipeline, queue, settings, byPolicy).name;
+/** A queue that a topology asks for, and whose it is. */
+export interface Wanted {
+  readonly step: QueueSpec;
+  readonly queue: StepQueue;
+}
+
+/** The queues that a topology asks for. */
+export const wantedQueues = ({ pipeline, queues, settings = {} }: Topology, byPolicy: boolean): Wanted[] =>
+  queues.flatMap((step) => stepQueues(pipeline, step.name, settings, byPolicy).map((queue) => ({ step, queue })));
+
+/** What is written of them. */
+export const recordOf = (wanted: readonly Wanted[], byPolicy: boolean): PipelineRecord =>
+  Object.fromEntries(
+    wanted.map(({ step, queue: { name, events, retries } }) => [
+      name,
+      { queue: step.name, bindings: events ? step.bindings : [], byPolicy, ...(retries && { retries }) },
+    ]),
+  );
 
 /** Whether a binding is among them. */
 export const has = (bindings: readonly Binding[], { pipeline, type }: Binding): boolean =>
@@ -68,11 +83,5 @@ export function placementOf({
 }
 
 /** Where a broker that has nothing of a pipeline so far would have it, whose user may set no policies. */
-export function freshPlacement(topology: Topology): Placement {
-  const { pipeline, queues, settings = {} } = topology;
-  const record = queues.map(({ name, bindings }) => {
-    const declared = workQueue(pipeline, name, settings, false);
-    return [declared.name, { queue: name, bindings, byPolicy: false }] as const;
-  });
-  return placementOf({ topology, record: Object.fromEntries(record), leaving: new Set() });
-}
+export const freshPlacement = (topology: Topology): Placement =>
+  placementOf({ topology, record: recordOf(wantedQueues(topology, false), false), leaving: new Set() });

@@ -5,7 +5,8 @@ import { deadExchange, lost, retryExchange } from './names.ts';
 export const lostAtOnce = 1_000;
 
 /**
- * Sends back what had no queue when its time came, and has one now: a copy that is confirmed first.
+ * Sends back what had no queue when its time came, and has one now: a copy that is confirmed first. What a queue refuses
+ * because it is full waits for another look.
  *
  * @param isThere whether a queue gets what has this key
  * @returns how many
@@ -14,14 +15,19 @@ export async function bringBack(channel: ConfirmChannel, isThere: (key: string) 
   const { messageCount } = await channel.checkQueue(lost.name);
   const looks = Math.min(messageCount, lostAtOnce);
   const kept: GetMessage[] = [];
+  /** Keys whose queue takes no more: the others are not held up. */
+  const full = new Set<string>();
   let count = 0;
   for (let look = 0; look < looks; look++) {
     const message = await channel.get(lost.name);
     if (!message) break; // somebody else takes them
-    if (isThere(message.fields.routingKey) && isOurs(message)) {
-      await send(channel, message);
+    const { routingKey } = message.fields;
+    if (!isThere(routingKey) || !isOurs(message) || full.has(routingKey)) {
+      kept.push(message);
+    } else if (await send(channel, message)) {
       count++;
     } else {
+      full.add(routingKey);
       kept.push(message);
     }
   }
@@ -29,8 +35,8 @@ export async function bringBack(channel: ConfirmChannel, isThere: (key: string) 
   // their exchange, which still leads nowhere but here.
   const crowded = kept.length === lostAtOnce && messageCount > looks;
   for (const message of kept) {
-    if (crowded && isOurs(message)) await send(channel, message);
-    else channel.nack(message, false, true);
+    const isGone = crowded && isOurs(message) && !full.has(message.fields.routingKey) && (await send(channel, message));
+    if (!isGone) channel.nack(message, false, true);
   }
   return count;
 }
@@ -38,7 +44,8 @@ export async function bringBack(channel: ConfirmChannel, isThere: (key: string) 
 const isOurs = ({ fields: { exchange } }: GetMessage): boolean =>
   exchange === retryExchange || exchange === deadExchange;
 
-async function send(channel: ConfirmChannel, message: GetMessage): Promise<void> {
+/** @returns whether the broker took it; where the channel has ended, what is done with it next throws */
+async function send(channel: ConfirmChannel, message: GetMessage): Promise<boolean> {
   const { exchange, routingKey } = message.fields;
   const { contentType, messageId, headers } = message.properties as unknown as Record<string, unknown>;
   channel.publish(exchange, routingKey, message.content, {
@@ -47,6 +54,10 @@ async function send(channel: ConfirmChannel, message: GetMessage): Promise<void>
     ...(typeof messageId === 'string' && { messageId }),
     headers: (headers ?? {}) as Record<string, unknown>,
   });
-  await channel.waitForConfirms();
-  channel.ack(message);
+  const isTaken = await channel.waitForConfirms().then(
+    () => true,
+    () => false,
+  );
+  if (isTaken) channel.ack(message);
+  return isTaken;
 }

@@ -48,7 +48,7 @@ const neverLimited = 1_000_000_000;
 const atLeastOnce = { 'x-dead-letter-strategy': 'at-least-once', 'x-overflow': 'reject-publish' } as const;
 
 /** Settings that can change without making the queue anew, as keys of a policy. */
-export function policyOf({ maxLength, deliveryLimit }: QueueSettings): Record<string, number> {
+function policyOf({ maxLength, deliveryLimit }: QueueSettings): Record<string, number> {
   return {
     ...(maxLength !== undefined && { 'max-length': maxLength }),
     'delivery-limit': deliveryLimit ?? defaultDeliveryLimit,
@@ -58,23 +58,53 @@ export function policyOf({ maxLength, deliveryLimit }: QueueSettings): Record<st
 /** RabbitMQ 4's own; before, there was none, and a message that kills its consumer came back for ever. */
 const defaultDeliveryLimit = 20;
 
+/** A queue of a step. */
+export interface StepQueue extends DeclaredQueue {
+  /** Settings that can change without making it anew. */
+  readonly policy: Readonly<Record<string, number>>;
+  /** Whether events come to it by their types. */
+  readonly events: boolean;
+  /** Whether what is to be tried again comes back to it. */
+  readonly retries: boolean;
+}
+
 /**
- * The queue of a step. What cannot change is in its name, so that another value is another queue.
+ * The queues of a step, that of events first. What has waited on a rung comes back to one without a length: a full one
+ * would refuse it, and 32 messages that are refused stop the rung for all pipelines.
  *
  * @param byPolicy whether settings that can change are kept in a policy
  */
-export function workQueue(pipeline: string, queue: string, settings: QueueSettings, byPolicy: boolean): DeclaredQueue {
-  const policy = Object.entries(policyOf(settings)).map(([key, value]) => [`x-${key}`, value] as const);
-  const fixed = {
-    'x-queue-type': 'quorum',
-    'x-dead-letter-exchange': deadExchange,
-    'x-dead-letter-routing-key': retryKey(pipeline, queue),
-    ...atLeastOnce,
-    ...(settings.replicas !== undefined && { 'x-quorum-initial-group-size': settings.replicas }),
-    ...(byPolicy ? {} : Object.fromEntries(policy)),
+export function stepQueues(
+  pipeline: string,
+  queue: string,
+  { maxLength, ...settings }: QueueSettings,
+  byPolicy: boolean,
+): StepQueue[] {
+  const made = (suffix: string, values: QueueSettings): Omit<StepQueue, 'events' | 'retries'> => {
+    const policy = policyOf(values);
+    const fixed = argumentsOf(retryKey(pipeline, queue), values, byPolicy ? {} : policy);
+    return { name: `${prefix}${dotted(pipeline)}.${queue}.${suffix}${hashOf(fixed)}`, arguments: fixed, policy };
   };
-  return { name: `${prefix}${dotted(pipeline)}.${queue}.${hashOf(fixed)}`, arguments: fixed };
+  if (maxLength === undefined) return [{ ...made('', settings), events: true, retries: true }];
+  return [
+    { ...made('', { ...settings, maxLength }), events: true, retries: false },
+    { ...made('retry.', settings), events: false, retries: true },
+  ];
 }
+
+/** What cannot change is in a queue's name, so that another value is another queue. */
+const argumentsOf = (
+  key: string,
+  { replicas }: QueueSettings,
+  policy: Readonly<Record<string, number>>,
+): Record<string, string | number> => ({
+  'x-queue-type': 'quorum',
+  'x-dead-letter-exchange': deadExchange,
+  'x-dead-letter-routing-key': key,
+  ...atLeastOnce,
+  ...(replicas !== undefined && { 'x-quorum-initial-group-size': replicas }),
+  ...Object.fromEntries(Object.entries(policy).map(([name, value]) => [`x-${name}`, value])),
+});
 
 export const deadQueue = (pipeline: string, queue: string): DeclaredQueue => ({
   name: deadQueueName(pipeline, queue),

@@ -10,10 +10,12 @@ import { recordName, recordQueue, retryExchange } from './names.ts';
 export interface RecordedQueue {
   /** Name of the step. */
   readonly queue: string;
-  /** What it is bound to. Empty: it is being emptied. */
+  /** Types of events that it is bound to. Empty, where it is not wanted: it is being emptied. */
   readonly bindings: readonly Binding[];
   /** Whether a policy of its name holds its settings. */
   readonly byPolicy: boolean;
+  /** Whether what is tried again comes back to it: of a step that is gone it goes last. */
+  readonly retries?: boolean;
 }
 
 /** What there is of a pipeline in the broker, by name there. AMQP cannot list queues, so it is kept in one. */

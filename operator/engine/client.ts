@@ -34,6 +34,8 @@ export interface WatchOptions {
   /** Without a byte for so long, it ends, milliseconds. */
   readonly silenceMs: number;
   readonly signal: AbortSignal;
+  /** Told once the API server has taken it, also where nothing changes for long. */
+  readonly opened?: () => void;
 }
 
 /** Milliseconds after which credentials are asked for anew: a service account's token is renewed on disk. */
@@ -132,7 +134,7 @@ export class KubeClient {
   async *watch<T extends StoredObject>(
     type: ResourceType,
     place: Place,
-    { query, silenceMs, signal }: WatchOptions,
+    { query, silenceMs, signal, opened }: WatchOptions,
   ): AsyncGenerator<WatchEvent<T>> {
     const quiet = new AbortController();
     const openMs = Math.min(silenceMs, defaultTimeoutMs);
@@ -143,6 +145,7 @@ export class KubeClient {
     try {
       const { body } = await this.#send(call);
       isOpen = true;
+      opened?.();
       clearTimeout(timer);
       timer = setTimeout(() => quiet.abort(), silenceMs);
       body.on('error', () => {}); // comes from the loop, or nobody waits for it any more

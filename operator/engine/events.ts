@@ -5,7 +5,7 @@ import { microTime } from './elector.ts';
 import { pathOf, type ResourceType, type StoredMetadata } from './objects.ts';
 
 const events: ResourceType = { apiVersion: 'events.k8s.io/v1', kind: 'Event', plural: 'events' };
-/** Characters of a note, as events.k8s.io/v1 allows. */
+/** Bytes of a note, as the API server counts what events.k8s.io/v1 allows. */
 const longestNote = 1_024;
 
 export interface RecorderOptions {
@@ -58,7 +58,7 @@ export class EventRecorder {
           eventTime: microTime(now()),
           type,
           reason,
-          note: message.slice(0, longestNote),
+          note: firstBytes(message, longestNote),
           action: 'Reconcile',
           reportingController: 'levada.dev/operator',
           reportingInstance: instance,
@@ -75,4 +75,10 @@ export class EventRecorder {
 export function transitions(before: readonly Condition[], now: readonly Condition[]): Condition[] {
   const [was, is] = [before, now].map((all) => all.find(({ type }) => type === 'Ready'));
   return is && (was?.status !== is.status || was.reason !== is.reason) ? [is] : [];
+}
+
+/** As much of it as fits, in whole characters. */
+function firstBytes(text: string, bytes: number): string {
+  const { read } = new TextEncoder().encodeInto(text, new Uint8Array(bytes));
+  return text.slice(0, read);
 }

@@ -51,6 +51,7 @@ export class KeyedQueue {
   readonly #failures = new Map<string, number>();
   readonly #timers = new Map<string, NodeJS.Timeout>();
   #closed = false;
+  #isNextDue = false;
 
   constructor(work: Work, options: QueueOptions) {
     this.#work = work;
@@ -130,7 +131,17 @@ export class KeyedQueue {
     if (failure !== undefined) this.#retry(key, failure);
     else if (again !== undefined) this.#addAfter(key, again);
     if (entry.again) this.add(key, entry.again);
-    this.#next();
+    this.#nextSoon();
+  }
+
+  /** Work that waits for nothing must not keep the process from its lease, its probes and what it watches. */
+  #nextSoon(): void {
+    if (this.#isNextDue) return;
+    this.#isNextDue = true;
+    setImmediate(() => {
+      this.#isNextDue = false;
+      this.#next();
+    });
   }
 
   #watch(key: string): NodeJS.Timeout | undefined {

@@ -93,7 +93,7 @@ export class Reflector<T extends StoredObject> {
     return this.#isSynced;
   }
 
-  /** Whether the last thing heard of the API server was good; that nothing is there is good. */
+  /** Whether the last thing heard of the API server was good: a list, or a watch that it took; that nothing is there is good. */
   get isConnected(): boolean {
     return this.#isConnected;
   }
@@ -121,21 +121,23 @@ export class Reflector<T extends StoredObject> {
     let version: string | undefined;
     let failures = 0;
     while (!signal.aborted) {
-      let openedAt: number | undefined;
+      const open: { since?: number } = {};
+      const openMs = () => (open.since === undefined ? 0 : now() - open.since);
+      const opened = () => {
+        this.#isConnected = true;
+        open.since = now();
+      };
       try {
         version ??= await this.#list();
-        this.#isConnected = true;
-        openedAt = now();
-        for await (const event of this.#watch(version)) {
-          failures = 0;
+        for await (const event of this.#watch(version, opened)) {
           version = this.#take(event);
+          failures = 0; // an error is an event, too
         }
-        const openMs = now() - openedAt;
-        if (openMs > backoff.maxMs) failures = 0;
-        if (openMs < shortWatchMs) await this.#pause(this.#waitAfter(failures++));
+        if (openMs() > backoff.maxMs) failures = 0;
+        if (openMs() < shortWatchMs) await this.#pause(this.#waitAfter(failures++));
       } catch (error) {
         if (signal.aborted) break;
-        if (openedAt !== undefined && now() - openedAt > backoff.maxMs) failures = 0;
+        if (openMs() > backoff.maxMs) failures = 0;
         const isExpired = errorCodeOf(error) === 'ClusterExpired';
         const isRefused = this.#options.mayBeAbsent === true && isAbsence(error);
         if (isRefused && version === undefined) this.#leave(error);
@@ -150,11 +152,8 @@ export class Reflector<T extends StoredObject> {
     }
   }
 
-  /** Half of the wait is at random: all operators lost their API server at the same moment. */
   #waitAfter(failures: number): number {
-    const { backoff = defaultBackoff, random = Math.random } = this.#options;
-    const longest = Math.min(backoff.maxMs, backoff.firstMs * 2 ** failures);
-    return longest / 2 + (random() * longest) / 2;
+    return waitAfter(failures, this.#options);
   }
 
   #pause(ms: number): Promise<void> {
@@ -192,17 +191,19 @@ export class Reflector<T extends StoredObject> {
     this.#lists++;
     this.#absence = undefined;
     this.#isSynced = true;
+    this.#isConnected = true;
     this.#synced.resolve();
     return version;
   }
 
-  #watch(resourceVersion: string): AsyncGenerator<WatchEvent<T>> {
+  #watch(resourceVersion: string, opened: () => void): AsyncGenerator<WatchEvent<T>> {
     const { type, namespace, labelSelector, silenceMs = 150_000, random = Math.random } = this.#options;
     const timeoutSeconds = Math.round(watchSeconds * (1 + random()));
     return this.#client.watch<T>(type, namespace === undefined ? {} : { namespace }, {
       query: { labelSelector, resourceVersion, allowWatchBookmarks: true, timeoutSeconds },
       silenceMs,
       signal: this.#ended.signal,
+      opened,
     });
   }
 
@@ -238,6 +239,18 @@ export class Reflector<T extends StoredObject> {
 }
 
 const defaultBackoff = { firstMs: 1_000, maxMs: 30_000 };
+
+/**
+ * Milliseconds to wait after so many failures before this one. Half of it is at random: all operators lost their API server at the
+ * same moment.
+ */
+export function waitAfter(
+  failures: number,
+  { backoff = defaultBackoff, random = Math.random }: Pick<ReflectorOptions, 'backoff' | 'random'>,
+): number {
+  const longest = Math.min(backoff.maxMs, backoff.firstMs * 2 ** failures);
+  return longest / 2 + (random() * longest) / 2;
+}
 
 const isAbsence = (error: unknown): boolean =>
   ['ClusterForbidden', 'ClusterNotFound'].includes(errorCodeOf(error) ?? '');

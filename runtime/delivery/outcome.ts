@@ -38,7 +38,7 @@ export type Decision =
   | { readonly end: 'done' | 'skipped' | 'duplicate' | 'released'; readonly breaker: BreakerNews }
   | {
       readonly end: 'retry';
-      /** One of {@link rungs}. */
+      /** One of {@link rungs}; longer only where the other side asked for it. */
       readonly delayMs: number;
       /** For the message's `delivery.attempt`: the same again where no attempt was counted. */
       readonly nextAttempt: number;
@@ -50,6 +50,8 @@ export type Decision =
 /** Delays that a message can have, milliseconds: brokers have one delay queue for each. */
 export const rungs = [1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 300_000, 900_000, 3_600_000] as const;
 const top = 3_600_000;
+/** Milliseconds: whoever asks for longer gets this. */
+export const longestDelayMs = 24 * 3_600_000;
 
 /** The first rung that is at least `ms`; the top one where there is none. */
 export function toRung(ms: number): number {
@@ -114,5 +116,6 @@ function failed(ended: Attempt, reason: ErrorCode, retryAfterMs: number): Decisi
  */
 function delay({ attempt, retry: { initialMs, factor, maxMs } }: Attempt, retryAfterMs: number): number {
   const backoff = initialMs === 0 ? 0 : Math.min(maxMs, initialMs * factor ** (attempt - 1));
-  return toRung(Math.max(backoff, retryAfterMs));
+  // What is above the ladder climbs it more than once: the transport knows how.
+  return retryAfterMs > top ? Math.min(retryAfterMs, longestDelayMs) : toRung(Math.max(backoff, retryAfterMs));
 }

@@ -88,7 +88,7 @@ export async function runModelServer(config: ModelServerConfig, times: ModelServ
       ...(tables && { routing: tables.status }),
     }),
     tables,
-    routing: tables && (() => (service.router as Router).counters.report(tables.status)),
+    routing: tables && (() => (service.router as Router).report(tables.status)),
   });
   tell({ type: 'admin', port: admin });
   await pause(times.loadAfterMs);

@@ -100,7 +100,10 @@ export async function replayDeadLetters(
   const replay: Act = (message) => {
     if (count >= most) return 'stop';
     count++;
-    const again = { ...message, delivery: { attempt: 1, replay: randomUUID() } };
+    const { unidentified } = message.delivery;
+    // What it is for good: without it the source would keep the id that was drawn, and not the one of its data.
+    const delivery = { attempt: 1, replay: randomUUID(), ...(unidentified && { unidentified }) };
+    const again = { ...message, delivery };
     return { replay: again, ...(to !== undefined && { to }) };
   };
   await visit(transport, pipeline, filter, replay, signal);

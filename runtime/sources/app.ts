@@ -7,7 +7,7 @@ import type { Message } from '../events/message.ts';
 import { type Answer, errorAnswer, isUnexpected, Refusal, send } from './answer.ts';
 import { type Body, type ByteBudget, ClientGone, checkBodyHeaders, readBody } from './body.ts';
 import type { IdempotencyKeys } from './idempotency.ts';
-import { compileIntake, type Draft, type Intake, type IntakeOptions } from './intake.ts';
+import { compileIntake, type Draft, type Intake, type IntakeOptions, type Taken } from './intake.ts';
 
 /** What stays when the configuration of a source changes. */
 export interface Shared extends IntakeOptions {
@@ -156,28 +156,40 @@ async function handle(
       return raw.headersDistinct; // made when it is asked for, which is seldom
     },
   });
-  const publish = async () => {
-    const { message, answer } = await intake.take(draft);
-    await shared.publish(pipeline, [message]);
-    return answer;
-  };
+  const take = () => intake.take(draft);
+  const publish = ({ message }: Taken) => shared.publish(pipeline, [message]);
   const key = idempotencyKey(raw);
-  return key === undefined ? publish() : once(key, draft, shared.keys, publish);
+  if (key !== undefined) return once(key, draft, shared.keys, take, publish);
+  const taken = await take();
+  await publish(taken);
+  return taken.answer;
 }
 
-async function once(key: string, draft: Draft, keys: IdempotencyKeys, publish: () => Promise<Answer>): Promise<Answer> {
+async function once(
+  key: string,
+  draft: Draft,
+  keys: IdempotencyKeys,
+  take: () => Promise<Taken>,
+  publish: (taken: Taken) => Promise<void>,
+): Promise<Answer> {
   const begun = keys.begin(key, draft.fingerprint());
   if (begun.state === 'reused') throw new LevadaError('IdempotencyKeyReused', { found: show(key) });
   if (begun.state === 'in-use') throw new LevadaError('IdempotencyKeyInUse', { found: show(key) });
   if (begun.state === 'replay') {
     return { ...begun.answer, headers: { ...begun.answer.headers, 'idempotency-replayed': 'true' } };
   }
+  let taken: Taken | undefined;
   try {
-    const answer = await publish();
-    keys.done(key, answer);
-    return answer;
+    // An edit may have given it another type: then it is another event.
+    const isSame = begun.taken?.message.type === draft.message.type;
+    taken = (isSame && begun.taken) || (await take());
+    await publish(taken);
+    keys.done(key, taken.answer);
+    return taken.answer;
   } catch (error) {
-    keys.free(key);
+    // The broker, or one of its queues, may have what it did not confirm.
+    if (taken) keys.unsure(key, taken);
+    else keys.free(key);
     throw error;
   }
 }

@@ -1,10 +1,12 @@
+import { attributesOf } from '../events/message.ts';
 import type { Answer } from './answer.ts';
+import type { Taken } from './intake.ts';
 
 export interface KeyLimits {
   /** Milliseconds that an answer is kept. */
   readonly retentionMs: number;
   readonly maxEntries: number;
-  /** Bytes of keys and answers, about. */
+  /** Bytes of keys, answers and events, about. */
   readonly maxBytes: number;
 }
 
@@ -19,8 +21,11 @@ const overheadBytes = 400;
 
 /** What a key says about the request that comes with it. */
 export type Begun =
-  /** Nobody has used the key: it is taken now. {@link IdempotencyKeys.done} or {@link IdempotencyKeys.free} ends that. */
-  | { readonly state: 'fresh' }
+  /**
+   * It is taken now: {@link IdempotencyKeys.done}, {@link IdempotencyKeys.unsure} or {@link IdempotencyKeys.free} ends
+   * that. `taken`: the same request may have had its effect, with this event.
+   */
+  | { readonly state: 'fresh'; readonly taken?: Taken }
   /** The same request was answered. */
   | { readonly state: 'replay'; readonly answer: Answer }
   /** The same request is under way. */
@@ -28,22 +33,24 @@ export type Begun =
   /** Another request has used the key. */
   | { readonly state: 'reused' };
 
-interface Entry {
+interface Entry<T> {
   readonly fingerprint: string;
-  readonly answer: Answer;
+  readonly kept: T;
   readonly until: number;
   readonly bytes: number;
 }
 
 /**
  * Keys of clients and the answers that they got, in memory: they end with the process. When there are too many, the
- * oldest go first. Keys under way are kept apart, and never go.
+ * oldest go first, those without an answer before all others. Keys under way are kept apart, and never go.
  */
 export class IdempotencyKeys {
   readonly #limits: KeyLimits;
   readonly #now: () => number;
   /** By key; in the order of their end, because all are kept for the same time. */
-  readonly #done = new Map<string, Entry>();
+  readonly #done = new Map<string, Entry<Answer>>();
+  /** The same, of requests of which nobody knows whether they had their effect. */
+  readonly #unsure = new Map<string, Entry<Taken>>();
   /** Fingerprints by key. */
   readonly #underWay = new Map<string, string>();
   #bytes = 0;
@@ -54,9 +61,9 @@ export class IdempotencyKeys {
     this.#now = now;
   }
 
-  /** Answers that are kept. */
+  /** Answers and events that are kept. */
   get size(): number {
-    return this.#done.size;
+    return this.#done.size + this.#unsure.size;
   }
 
   get bytes(): number {
@@ -69,24 +76,22 @@ export class IdempotencyKeys {
     const taken = this.#underWay.get(key);
     if (taken !== undefined) return { state: taken === fingerprint ? 'in-use' : 'reused' };
     const entry = this.#done.get(key);
-    if (entry)
-      return entry.fingerprint === fingerprint ? { state: 'replay', answer: entry.answer } : { state: 'reused' };
+    if (entry) return entry.fingerprint === fingerprint ? { state: 'replay', answer: entry.kept } : { state: 'reused' };
     this.#underWay.set(key, fingerprint);
-    return { state: 'fresh' };
+    const unsure = this.#unsure.get(key);
+    return { state: 'fresh', ...(unsure?.fingerprint === fingerprint && { taken: unsure.kept }) };
   }
 
   /** The request has had its effect: whoever comes with the key again gets `answer`. */
   done(key: string, answer: Answer): void {
-    const fingerprint = this.#underWay.get(key);
-    if (fingerprint === undefined) return;
-    this.#underWay.delete(key);
-    const bytes = overheadBytes + key.length + answer.body.length;
-    this.#done.set(key, { fingerprint, answer, until: this.#now() + this.#limits.retentionMs, bytes });
-    this.#bytes += bytes;
-    for (const oldest of this.#done.keys()) {
-      if (this.#done.size <= this.#limits.maxEntries && this.#bytes <= this.#limits.maxBytes) break;
-      this.#forget(oldest);
-    }
+    this.#end(key, this.#done, answer, answer.body.length);
+  }
+
+  /** Nobody knows whether it had: the same request is to publish the same event, and whatever else is a new one. */
+  unsure(key: string, taken: Taken): void {
+    const { message, answer } = taken;
+    const attributes = JSON.stringify(attributesOf(message));
+    this.#end(key, this.#unsure, taken, message.data.length + attributes.length + answer.body.length);
   }
 
   /** The request had no effect. */
@@ -94,16 +99,38 @@ export class IdempotencyKeys {
     this.#underWay.delete(key);
   }
 
-  #expire(): void {
-    const now = this.#now();
-    for (const [key, { until }] of this.#done) {
-      if (until > now) break;
-      this.#forget(key);
+  #end<T>(key: string, entries: Map<string, Entry<T>>, kept: T, size: number): void {
+    const fingerprint = this.#underWay.get(key);
+    if (fingerprint === undefined) return;
+    this.#underWay.delete(key);
+    this.#forget(this.#unsure, key);
+    const bytes = overheadBytes + key.length + size;
+    entries.set(key, { fingerprint, kept, until: this.#now() + this.#limits.retentionMs, bytes });
+    this.#bytes += bytes;
+    this.#trim();
+  }
+
+  #trim(): void {
+    for (const entries of [this.#unsure, this.#done]) {
+      for (const oldest of entries.keys()) {
+        if (this.size <= this.#limits.maxEntries && this.#bytes <= this.#limits.maxBytes) return;
+        this.#forget(entries, oldest);
+      }
     }
   }
 
-  #forget(key: string): void {
-    this.#bytes -= this.#done.get(key)?.bytes ?? 0;
-    this.#done.delete(key);
+  #expire(): void {
+    const now = this.#now();
+    for (const entries of [this.#unsure, this.#done]) {
+      for (const [key, { until }] of entries) {
+        if (until > now) break;
+        this.#forget(entries, key);
+      }
+    }
+  }
+
+  #forget(entries: Map<string, Entry<unknown>>, key: string): void {
+    this.#bytes -= entries.get(key)?.bytes ?? 0;
+    entries.delete(key);
   }
 }

@@ -1,6 +1,7 @@
 import { containerPorts } from '../../../api/contract/names.ts';
+import { messageOf } from '../../../api/errors.ts';
 import { askAdmin } from '../admin-port.ts';
-import { isGoing, isPodReady } from './failures.ts';
+import { hostOf, isGoing, isPodReady } from './failures.ts';
 import type { LivePod } from './types.ts';
 
 /** What pods of one kind say of themselves. */
@@ -18,7 +19,7 @@ export interface Answers<S> {
   readonly likely: (status: S) => keyof Pauses;
   /**
    * A pod that is ready when it is seen first says what is known already, as a rule: thousands are there when an operator starts.
-   * They are asked over the pause `maybe`, those that somebody waits for ({@link PodStatuses.known}, `hurry`) at once.
+   * They are asked over four times the pause `maybe`, those that somebody waits for ({@link PodStatuses.known}, `hurry`) at once.
    */
   readonly mayWait?: true;
 }
@@ -43,6 +44,18 @@ interface Asked<S> {
   told: number;
   /** It has been asked at least once, whatever came of it. */
   wasAsked?: true;
+  /** Monotonic milliseconds: the first question without an answer since it was heard, or became ready, last. */
+  unansweredAt?: number;
+  /** What came of a question, long after that one. */
+  silence?: string;
+}
+
+/** What is to be told of pods. */
+export interface Told<S> {
+  /** What a pod says has changed. */
+  readonly changed: (pod: LivePod, now: S, before: S | undefined) => void;
+  /** A pod has become silent, or is not any more ({@link PodStatuses.silenceOf}). */
+  readonly silenced: (pod: LivePod) => void;
 }
 
 /** Pods that are asked at once, so that thousands do not take all sockets. */
@@ -50,6 +63,8 @@ const atOnce = 256;
 
 /** Of an answer that is taken for a status. */
 const largestBytes = 512 * 1024;
+/** Times the pause `soon`: a pod that is ready and has answered nothing for so long is silent. */
+const silentPauses = 60;
 
 /**
  * What processes say of themselves, straight from their admin ports. A pod that does not answer keeps what it said last, and
@@ -58,21 +73,24 @@ const largestBytes = 512 * 1024;
 export class PodStatuses<S> {
   readonly #asked = new Map<string, Asked<S>>();
   readonly #answers: Answers<S>;
-  readonly #changed: (pod: LivePod, now: S, before: S | undefined) => void;
+  readonly #told: Told<S>;
   readonly #timer: NodeJS.Timeout;
   readonly #pauses: Pauses;
+  readonly #random: () => number;
   #asking = 0;
   /** Some are due that are not asked, because so many are. */
   #isFull = false;
 
   constructor(
     answers: Answers<S>,
-    changed: (pod: LivePod, now: S, before: S | undefined) => void,
+    told: Told<S>,
     pauses: Pauses = { soon: 1_000, maybe: 15_000, never: 900_000 },
+    random: () => number = Math.random,
   ) {
     this.#answers = answers;
-    this.#changed = changed;
+    this.#told = told;
     this.#pauses = pauses;
+    this.#random = random;
     this.#timer = setInterval(() => this.#askDue(), pauses.soon / 4).unref();
   }
 
@@ -80,13 +98,21 @@ export class PodStatuses<S> {
     return this.#asked.get(uid)?.status;
   }
 
+  /** Of a pod that is ready and has answered nothing for a minute: what came of the question by which that was seen. */
+  silenceOf(uid: string): string | undefined {
+    return this.#asked.get(uid)?.silence;
+  }
+
   /** A pod that is there now. */
   put(pod: LivePod): void {
     const { uid = '' } = pod.metadata;
     const entry = this.#asked.get(uid);
-    if (entry) entry.pod = pod;
-    else {
-      const waitMs = this.#answers.mayWait && isPodReady(pod) ? this.#pauses.maybe * Math.random() : 0;
+    if (entry) {
+      entry.pod = pod;
+      // Nobody is told of it: its owner is told that it has changed.
+      if (!isPodReady(pod)) forgetSilence(entry);
+    } else {
+      const waitMs = this.#answers.mayWait && isPodReady(pod) ? 4 * this.#pauses.maybe * this.#random() : 0;
       this.#asked.set(uid, { pod, dueAt: performance.now() + waitMs, told: 0 });
     }
   }
@@ -153,7 +179,7 @@ export class PodStatuses<S> {
       this.#asking--;
       const likely = entry.status === undefined || isGoing(entry.pod) ? 'soon' : this.#answers.likely(entry.status);
       // Thousands that were asked at once are not asked at once for ever.
-      const spread = likely === 'soon' ? 1 : 0.75 + Math.random() / 2;
+      const spread = likely === 'soon' ? 1 : 0.75 + this.#random() / 2;
       entry.dueAt = performance.now() + this.#pauses[likely] * spread;
       delete entry.asking;
       entry.wasAsked = true;
@@ -174,24 +200,40 @@ export class PodStatuses<S> {
     let status: S;
     try {
       const { status: code, text } = await askAdmin(`http://${host}:${containerPorts.admin}/status`, largestBytes);
-      if (code !== 200) return;
+      if (code !== 200) throw new Error(`it answers ${code}`);
       status = this.#answers.read(JSON.parse(text), askedAt);
-    } catch {
+    } catch (error) {
+      this.#miss(entry, error);
       return; // it has not begun to listen, or ends: what it said last is what is known
     }
     if (entry.told === told) this.#hear(entry, status);
     else await this.#ask(entry);
   }
 
+  /** Once is no matter. */
+  #miss(entry: Asked<S>, error: unknown): void {
+    if (!isPodReady(entry.pod)) return;
+    const now = performance.now();
+    entry.unansweredAt ??= now;
+    if (entry.silence !== undefined || now - entry.unansweredAt < silentPauses * this.#pauses.soon) return;
+    entry.silence = messageOf(error).slice(0, 200);
+    this.#told.silenced(entry.pod);
+  }
+
   #hear(entry: Asked<S>, status: S): void {
     const before = entry.status;
+    const wasSilent = entry.silence !== undefined;
     entry.status = status;
-    if (before === undefined || !this.#answers.isSame(before, status)) this.#changed(entry.pod, status, before);
+    forgetSilence(entry);
+    if (before === undefined || !this.#answers.isSame(before, status)) this.#told.changed(entry.pod, status, before);
+    else if (wasSilent) this.#told.silenced(entry.pod);
   }
 }
 
-/** An address as URLs have it. */
-export const hostOf = (podIP: string): string => (podIP.includes(':') ? `[${podIP}]` : podIP);
+function forgetSilence(entry: Asked<unknown>): void {
+  delete entry.unansweredAt;
+  delete entry.silence;
+}
 
 export interface Said {
   readonly code: string;

@@ -1,5 +1,4 @@
-import { createHash } from 'node:crypto';
-import { canonicalJson } from '../../../api/contract/routing-table.ts';
+import { hash } from 'node:crypto';
 import { errorCodeOf, LevadaError } from '../../../api/errors.ts';
 import type { KubeClient } from '../../engine/client.ts';
 import { objectKey, pathOf, type StoredObject } from '../../engine/objects.ts';
@@ -185,9 +184,12 @@ export class Children {
     if (kind !== 'ConfigMap') return false;
     const unit = name.replace(/-[0-9a-f]{16}$/, '');
     const found = this.#copies.Deployment.get(namespace, unit) as LiveDeployment | undefined;
-    const { generation = 0 } = found?.metadata ?? {};
-    const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = found?.status ?? {};
-    return found !== undefined && (observedGeneration < generation || replicas !== updatedReplicas || replicas === 0);
+    return found !== undefined && isRolling(found);
+  }
+
+  /** Whether pods of an older template may still be started, of any Deployment of `owner`. */
+  areRolling(owner: StoredObject): boolean {
+    return this.of<LiveDeployment>(owner, 'Deployment').some(isRolling);
   }
 
   async #delete(kind: ChildKind, object: StoredObject): Promise<void> {
@@ -225,6 +227,12 @@ export class Children {
   }
 }
 
+/** Pods of an older template may still be started. */
+function isRolling({ metadata: { generation = 0 }, status = {} }: LiveDeployment): boolean {
+  const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = status;
+  return observedGeneration < generation || replicas !== updatedReplicas || replicas === 0;
+}
+
 const controllerOf = (object: StoredObject | undefined) =>
   object?.metadata.ownerReferences?.find(({ controller }) => controller === true);
 
@@ -239,8 +247,8 @@ export function refuseOthers(owner: StoredObject, kind: string, found: StoredObj
 /** An object as it is applied: with the note by which it is known that nothing has been left out of it since. */
 export function noted(object: KubernetesObject): KubernetesObject {
   const made = object.kind === 'Deployment' ? notedDeployment(object) : object;
-  const hash = createHash('sha256').update(canonicalJson(made)).digest('hex').slice(0, 16);
-  const annotations = { ...made.metadata.annotations, [appliedAnnotation]: hash };
+  const digest = hash('sha256', JSON.stringify(made)).slice(0, 16);
+  const annotations = { ...made.metadata.annotations, [appliedAnnotation]: digest };
   return { ...made, metadata: { ...made.metadata, annotations } };
 }
 

@@ -1,3 +1,4 @@
+import { containerPorts } from '../../../api/contract/names.ts';
 import type { Failure } from '../../../api/contract/pipeline.ts';
 import { type ErrorCode, errorMessage, errors } from '../../../api/errors.ts';
 import { fetchContainer } from '../../objects/fetch.ts';
@@ -12,6 +13,9 @@ export const isGoing = (pod: LivePod): boolean => pod.metadata.deletionTimestamp
 /** As the kubelet says. */
 export const isPodReady = ({ status }: LivePod): boolean =>
   status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
+
+/** An address as URLs have it. */
+export const hostOf = (podIP: string): string => (podIP.includes(':') ? `[${podIP}]` : podIP);
 
 /** Why the kubelet cannot start a container. */
 const waiting: Readonly<Record<string, ErrorCode>> = {
@@ -52,6 +56,23 @@ function reportOf(ended: { readonly exitCode?: number; readonly message?: string
   } catch {
     return undefined;
   }
+}
+
+/** Of pods that the kubelet says are ready: which of them cannot be asked. @param silenceOf by uid; `undefined`: of none */
+export function podUnreachable(
+  pods: readonly LivePod[],
+  silenceOf: (uid: string) => string | undefined,
+): Failure | undefined {
+  for (const { metadata, status } of pods) {
+    const detail = silenceOf(metadata.uid ?? '');
+    if (detail === undefined) continue;
+    const address = `${hostOf(status?.podIP ?? '')}:${containerPorts.admin}`;
+    return {
+      code: 'PodUnreachable',
+      message: errorMessage('PodUnreachable', { pod: metadata.name, address, detail }),
+    };
+  }
+  return undefined;
 }
 
 /** A quota, a policy, an admission webhook: the ReplicaSet may not make its pods. */

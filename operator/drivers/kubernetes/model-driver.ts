@@ -74,7 +74,10 @@ export class ModelDriver implements Driver {
     const { owners, children } = this.#options;
     const { namespace, name } = placeOf(owner);
     const resource = owners.get(namespace, name);
-    if (!resource) return { units: {}, fronts: {} };
+    if (!resource) {
+      this.#routing.forget(owner);
+      return { units: {}, fronts: {} };
+    }
     const configMaps = children.of<LiveConfigMap>(resource, 'ConfigMap');
     const table = routingTableOf(configMaps, name)?.table;
     // Who leads anew would take what it has not heard of for not ready, and out of the table.
@@ -86,6 +89,7 @@ export class ModelDriver implements Driver {
       services: children.of<LiveService>(resource, 'Service'),
       pods: this.#pods.of(namespace, name),
       statusOf: (uid) => this.#pods.statusOf(uid),
+      silenceOf: (uid) => this.#pods.silenceOf(uid),
     });
     // What has been loaded is not known yet, and pods may have said it before somebody listened.
     const isUnresolved = ({ unit }: ObservedUnit) => unit.config.resolvedSha256 === undefined;
@@ -121,6 +125,7 @@ export class ModelDriver implements Driver {
     const { owners, children } = this.#options;
     const { namespace, name } = placeOf(owner);
     const resource = owners.get(namespace, name);
+    if (!resource) this.#routing.forget(owner);
     // What it owned goes with it: the garbage collector does that, also while the operator is away.
     if (!resource || resource.metadata.deletionTimestamp !== undefined) return false;
     const peers = this.#peersOf(namespace, name);

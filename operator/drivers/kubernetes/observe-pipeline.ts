@@ -3,7 +3,7 @@ import type { BrokerState, Failure, QueueState, SourceState } from '../../../api
 import { partLabel } from '../../objects/labels.ts';
 import { nameOf, partOf } from '../../objects/pipeline/units.ts';
 import type { ObservedPipeline, PipelinePlan } from '../../plan/units.ts';
-import { containerFailure, isGoing, podsRefused } from './failures.ts';
+import { containerFailure, isGoing, podsRefused, podUnreachable } from './failures.ts';
 import { type LiveDeployment, type LivePod, templateAnnotation } from './types.ts';
 import type { UnitStatus } from './unit-status.ts';
 
@@ -17,6 +17,8 @@ export interface FoundPipeline {
   readonly pods: readonly LivePod[];
   /** What a pod says of itself, by its uid. */
   readonly statusOf: (uid: string) => UnitStatus | undefined;
+  /** Of a pod that is ready and does not answer, by its uid: what comes of asking it. */
+  readonly silenceOf: (uid: string) => string | undefined;
   /** By name of the queue. */
   readonly figures: Readonly<Record<string, Figures>>;
   /** By name of the queue: when it was found missing. */
@@ -90,7 +92,7 @@ function consumerOf({ said }: Unit, name: string): Pick<QueueState, 'running' | 
   return { running, breaker, ...(message !== undefined && { message }) };
 }
 
-function lookAt(name: string, part: string, { deployments, pods, statusOf }: FoundPipeline): Unit {
+function lookAt(name: string, part: string, { deployments, pods, statusOf, silenceOf }: FoundPipeline): Unit {
   const deployment = deployments.find(({ metadata }) => metadata.name === name);
   if (!deployment || deployment.metadata.deletionTimestamp !== undefined) return { said: [] };
   const template = deployment.spec.template.metadata?.annotations?.[templateAnnotation];
@@ -105,6 +107,7 @@ function lookAt(name: string, part: string, { deployments, pods, statusOf }: Fou
   const failure =
     newest.map(containerFailure).find((one) => one !== undefined) ??
     said.find(({ state }) => state === 'Failed')?.failure ??
-    podsRefused(deployment);
+    podsRefused(deployment) ??
+    podUnreachable(newest, silenceOf);
   return { said, ...(failure && !isLoaded && { failure }) };
 }

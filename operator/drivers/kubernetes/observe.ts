@@ -7,7 +7,7 @@ import { configFile } from '../../objects/configmap.ts';
 import { modelLabel, versionLabel } from '../../objects/labels.ts';
 import type { Observed, ObservedFront, ObservedUnit, Unit } from '../../plan/units.ts';
 import { readTable } from '../routing/table.ts';
-import { containerFailure, isGoing, podsRefused } from './failures.ts';
+import { containerFailure, isGoing, podsRefused, podUnreachable } from './failures.ts';
 import {
   type LiveConfigMap,
   type LiveDeployment,
@@ -26,6 +26,8 @@ export interface Found {
   readonly pods: readonly LivePod[];
   /** What a pod says of itself, by its uid. */
   readonly statusOf: (uid: string) => ModelServerStatus | undefined;
+  /** Of a pod that is ready and does not answer, by its uid: what comes of asking it. */
+  readonly silenceOf: (uid: string) => string | undefined;
 }
 
 /** Pure. */
@@ -68,7 +70,7 @@ function unitOf({ metadata, spec }: LiveDeployment, configMaps: readonly LiveCon
   }
 }
 
-function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }: Found): ObservedUnit {
+function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf, silenceOf }: Found): ObservedUnit {
   const { metadata, spec, status = {} } = deployment;
   const template = spec.template.metadata?.annotations?.[templateAnnotation];
   const newest = pods.filter(
@@ -77,17 +79,19 @@ function observedUnit(unit: Unit, deployment: LiveDeployment, { pods, statusOf }
   const said = newest.flatMap(({ metadata: { uid = '' } }) => statusOf(uid) ?? []);
   const sha256 = said.find((one) => one.sha256 !== undefined)?.sha256;
   const other = differing(unit, sha256, said);
+  // The digest is what a first load is for; later it is known, and pods that do not answer a scrape still serve.
+  const isResolved = sha256 !== undefined || unit.config.resolvedSha256 !== undefined;
   const failure =
     said.find((one) => one.failure !== undefined)?.failure ??
     other ??
     newest.map(containerFailure).find((one) => one !== undefined) ??
-    podsRefused(deployment);
+    podsRefused(deployment) ??
+    (isResolved ? undefined : podUnreachable(newest, silenceOf));
   const isSettled =
     (status.observedGeneration ?? 0) >= (metadata.generation ?? 0) &&
     spec.replicas === unit.replicas &&
     [status.replicas, status.updatedReplicas, status.availableReplicas].every((count) => count === unit.replicas);
-  // The digest is what a first load is for; later it is known, and pods that do not answer a scrape still serve.
-  const isLoaded = isSettled && !other && (sha256 !== undefined || unit.config.resolvedSha256 !== undefined);
+  const isLoaded = isSettled && !other && isResolved;
   return {
     unit,
     state: failure && !isLoaded ? 'Failed' : isLoaded ? 'Loaded' : 'Loading',

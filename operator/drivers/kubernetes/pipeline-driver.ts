@@ -144,6 +144,7 @@ export class PipelineDriver implements Driver {
       deployments: children.of<LiveDeployment>(resource, 'Deployment'),
       pods: this.#pods.of(namespace, name),
       statusOf: (uid) => this.#pods.statusOf(uid),
+      silenceOf: (uid) => this.#pods.silenceOf(uid),
       figures: broker.figures ?? figuresIn(resource),
       lostAt: broker.lostAt,
       broker: broker.state(isGoing),
@@ -252,21 +253,24 @@ export class PipelineDriver implements Driver {
     const runsNothing = plan.consumers.length + plan.sources.length === 0;
     // In a namespace that ends nothing can be made.
     if (isLeaving(resource) && runsNothing) return await children.prune(resource, []);
-    await this.#placeSecret(resource, kept, plan);
+    if (!plan.broker && kept.broker.secret) await this.#secrets.copyTo(resource, kept.broker.secret.data);
     const secretVersion = kept.broker.secret?.version;
     const options = { image, placement, ...(secretVersion !== undefined && { secretVersion }) };
-    return await children.putAll(resource, renderPipeline(resource, plan, options));
+    const hasChanged = await children.putAll(resource, renderPipeline(resource, plan, options));
+    await this.#dropCopy(resource, kept, plan);
+    return hasChanged;
   }
 
-  /** What pods mount is their own Secret, or a copy of the operator's. */
-  async #placeSecret(resource: OwnerObject, kept: Kept, plan: PipelinePlan): Promise<void> {
-    if (!plan.broker) {
-      kept.hasNoCopy = false;
-      if (kept.broker.secret) await this.#secrets.copyTo(resource, kept.broker.secret.data);
-      return;
+  /**
+   * What pods mount is their own Secret, or a copy of the operator's, which goes once no older pod may be started anew: each
+   * change of a Deployment is a look.
+   */
+  async #dropCopy(resource: OwnerObject, kept: Kept, { broker }: PipelinePlan): Promise<void> {
+    if (!broker) kept.hasNoCopy = false;
+    else if (kept.hasNoCopy !== true && !this.#options.children.areRolling(resource)) {
+      await this.#secrets.dropCopy(resource);
+      kept.hasNoCopy = true;
     }
-    if (kept.hasNoCopy !== true) await this.#secrets.dropCopy(resource);
-    kept.hasNoCopy = true;
   }
 
   async #release(owner: string, resource: OwnerObject, { left }: Release): Promise<boolean> {

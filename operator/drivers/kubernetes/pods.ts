@@ -26,11 +26,14 @@ export class OwnedPods<S> {
   constructor(copy: Pick<Copy<LivePod>, 'onChange'>, options: OwnedPodsOptions<S>) {
     const { answers, pauses, said } = options;
     this.#options = options;
-    const changed = (pod: LivePod, now: S, before: S | undefined) => {
-      said?.(pod, now, before);
-      this.#tell(pod);
+    const told = {
+      changed: (pod: LivePod, now: S, before: S | undefined) => {
+        said?.(pod, now, before);
+        this.#tell(pod);
+      },
+      silenced: (pod: LivePod) => this.#tell(pod),
     };
-    this.#statuses = new PodStatuses(answers, changed, pauses);
+    this.#statuses = new PodStatuses(answers, told, pauses);
     copy.onChange((now, before) => this.#index(unlessEnded(now), unlessEnded(before)));
   }
 
@@ -40,6 +43,11 @@ export class OwnedPods<S> {
 
   statusOf(uid: string): S | undefined {
     return this.#statuses.get(uid);
+  }
+
+  /** As {@link PodStatuses.silenceOf}. */
+  silenceOf(uid: string): string | undefined {
+    return this.#statuses.silenceOf(uid);
   }
 
   /** Asks all pods of an owner now. Never rejects. */

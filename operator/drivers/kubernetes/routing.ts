@@ -7,8 +7,7 @@ import { RoutingDesk, type Told } from '../routing/desk.ts';
 import type { AskSteps } from '../routing/report.ts';
 import type { Signer } from '../routing/signing.ts';
 import { type Peer, tableOf } from '../routing/table.ts';
-import { hostOf } from './asked.ts';
-import { isGoing, isPodReady } from './failures.ts';
+import { hostOf, isGoing, isPodReady } from './failures.ts';
 import type { ModelPodStatus } from './model-driver.ts';
 import type { LivePod } from './types.ts';
 
@@ -57,7 +56,7 @@ export class ClusterRouting {
 
   async observe({ owner, resource, table, peers, serving }: Look): Promise<ObservedRouting | undefined> {
     if (!table) {
-      this.#desk.forget(owner);
+      this.forget(owner);
       return undefined;
     }
     const ready = peers.filter(({ isReady, version }) => isReady && version === serving);
@@ -90,6 +89,11 @@ export class ClusterRouting {
       const routing = taken.get(admin);
       if (routing) this.#options.took(uid, routing);
     }
+  }
+
+  /** It is gone, or has no table: what was counted of it, and who is to be told again, is of no use any more. */
+  forget(owner: string): void {
+    this.#desk.forget(owner);
   }
 
   close(): void {

@@ -101,7 +101,7 @@ export class RoutingDesk {
       this.#log.forget(owner);
       return undefined;
     }
-    const { countedUntil = '', candidate = '', startedAt = '', stable, weight = 0 } = rollout;
+    const { countedUntil = '', countedFrom, candidate = '', startedAt = '', stable, weight = 0 } = rollout;
     const since = Date.parse(countedUntil);
     const isDue = this.#options.now() - since >= intervalMs(resource as ModelDeployment);
     if (!isDue && this.#log.has(owner)) return undefined;
@@ -110,19 +110,17 @@ export class RoutingDesk {
       this.#stepsOf(resource as ModelDeployment),
     ]);
     const now = this.#options.now();
-    this.#log.add(
-      owner,
-      reports.filter((report) => report !== undefined),
-      now,
-      steps,
-    );
+    const said = reports.filter((report) => report !== undefined);
+    this.#log.add(owner, said, now, steps);
     const about = {
       ...{ candidate, stable, weight },
-      rollout: trialsOf({ candidate, startedAt }),
+      rollout: trialsOf({ candidate, startedAt, ...(countedFrom !== undefined && { countedFrom }) }),
       until: now,
       leastStable: leastStableOf(resource as ModelDeployment),
     };
-    return isDue ? this.#log.take(owner, since, about) : undefined;
+    if (!isDue) return undefined;
+    const unknownOutputs = said.find((report) => report.unknownOutputs)?.unknownOutputs;
+    return { ...this.#log.take(owner, since, about), ...(unknownOutputs && { unknownOutputs }) };
   }
 
   /** What the steps say that gates name. */

@@ -18,10 +18,14 @@ export const routingReport = z.object({
         failures: z.array(z.object({ blame: z.string().max(16), reason: z.string().max(32), count })).max(64),
         keys: outcome.optional(),
         latency: z.array(count).max(512),
+        late: z.array(count).max(512).optional(),
         compared: z.record(z.string().max(256), outcome).optional(),
       }),
     )
     .max(256),
+  unknownOutputs: z
+    .object({ wanted: z.array(z.string().max(256)).max(8), has: z.array(z.string().max(256)).max(20) })
+    .optional(),
 });
 export type Report = Omit<z.output<typeof routingReport>, 'countedMs'> & Began;
 

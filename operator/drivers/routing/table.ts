@@ -12,10 +12,10 @@ export interface Peer {
 }
 
 /**
- * The table that `plan` comes to with what runs now. Its generation grows with its content only.
+ * The table that `plan` comes to with what runs now. Its generation grows with its content, and past what processes have.
  *
  * @param before the one that was made last
- * @param known generations that processes have; one that was made and is not in `before` any more
+ * @param known generations that processes have: one may be greater than that of `before`, where what was kept is a restored one
  */
 export function tableOf(
   resource: string,
@@ -41,8 +41,11 @@ export function tableOf(
     ...(sticky && candidate && judges.length > 1 && { judges: judges.toSorted() }),
     addresses,
   };
-  if (before && isDeepStrictEqual({ ...content, generation: before.generation }, before)) return before;
-  const generation = Math.max(0, before?.generation ?? 0, ...known) + 1;
+  const newest = Math.max(0, before?.generation ?? 0, ...known);
+  // One that is older than what a process has would be refused, whatever it says.
+  const isNewest = before?.generation === newest;
+  if (isNewest && isDeepStrictEqual({ ...content, generation: newest }, before)) return before;
+  const generation = newest + 1;
   return { ...content, generation };
 }
 

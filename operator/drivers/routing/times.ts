@@ -3,6 +3,8 @@ import { countOf, type Histogram } from '../../plan/rollout/histogram.ts';
 export interface Times {
   readonly stable: Histogram;
   readonly candidate: Histogram;
+  /** What the candidate was late with, by the time that it was given. */
+  readonly late?: Histogram;
 }
 
 /** Durations that were counted up to some time, milliseconds since the epoch. */
@@ -48,20 +50,24 @@ export class WaitingTimes {
 
   /** What there is to compare with `fresh`: without the candidate's while the stable version's are too few. */
   take(fresh: Times, { until, weight, leastStable }: About): Times {
-    const { stable, candidate } = sumOf(this.#waiting, fresh);
+    const { stable, ...theirs } = sumOf(this.#waiting, fresh);
     const isEnough = countOf(stable) >= leastStable;
     if (isEnough) this.#reference = stable;
     const reference = isEnough ? stable : weight >= 100 ? this.#reference : undefined;
     if (!reference) return { stable, candidate: [] };
     this.#handed = [...this.#handed, until];
-    return { stable: isEnough ? stable : merge(reference, stable), candidate };
+    return { stable: isEnough ? stable : merge(reference, stable), ...theirs };
   }
 }
 
-const sumOf = (a: Times, b: Times): Times => ({
-  stable: merge(a.stable, b.stable),
-  candidate: merge(a.candidate, b.candidate),
-});
+function sumOf(a: Times, b: Times): Times {
+  const late = merge(a.late ?? [], b.late ?? []);
+  return {
+    stable: merge(a.stable, b.stable),
+    candidate: merge(a.candidate, b.candidate),
+    ...(late.length > 0 && { late }),
+  };
+}
 
 /** Of the same buckets, or empty. */
 function merge(a: Histogram, b: Histogram): Histogram {

@@ -130,6 +130,7 @@ function increment(now: Count, before: Count | undefined): Count {
     }),
     ...(now.keys && { keys: outcome(now.keys, before.keys) }),
     latency: now.latency.map((value, i) => less(value, before.latency[i])),
+    ...(now.late && { late: now.late.map((value, i) => less(value, before.late?.[i])) }),
     ...(now.compared && {
       compared: Object.fromEntries(
         Object.entries(now.compared).map(([name, value]) => [name, outcome(value, before.compared?.[name])]),
@@ -154,8 +155,13 @@ interface About {
 const isJudged = ({ by }: Count): boolean => by === 'weight' || by === 'sticky';
 
 const timesOf = (judged: readonly Count[], { candidate, stable }: Pick<About, 'candidate' | 'stable'>): Times => {
-  const of = (version: string) => histogramOf(judged.filter((one) => one.version === version));
-  return { stable: of(stable), candidate: of(candidate) };
+  const of = (version: string) => judged.filter((one) => one.version === version).map(({ latency }) => latency);
+  const late = judged.flatMap(({ version, late }) => (version === candidate && late ? [late] : []));
+  return {
+    stable: histogramOf(of(stable)),
+    candidate: histogramOf(of(candidate)),
+    ...(late.length > 0 && { late: histogramOf(late) }),
+  };
 };
 
 /** Pure. */
@@ -230,10 +236,7 @@ const keyAnswers = ({ keys = { n: 0, failures: 0 } }: Count): Answers[] => [
 const upperBounds = [...latencyBoundsMs, Number.POSITIVE_INFINITY];
 
 /** Of a pod of another release, which has other buckets, nothing can be told. */
-function histogramOf(counts: readonly Count[]): Histogram {
-  const known = counts.filter(({ latency }) => latency.length === upperBounds.length);
-  return upperBounds.map((le, i) => ({
-    le,
-    count: known.reduce((sum, { latency }) => sum + (latency[i] as number), 0),
-  }));
+function histogramOf(counts: readonly (readonly number[])[]): Histogram {
+  const known = counts.filter(({ length }) => length === upperBounds.length);
+  return upperBounds.map((le, i) => ({ le, count: known.reduce((sum, one) => sum + (one[i] as number), 0) }));
 }

@@ -84,7 +84,8 @@ const failureNow = (version: VersionStatus | undefined): VersionStatus['lastFail
 
 function sayReady({ target, stable, isServing }: Situation): Said {
   if (!target) return { status: 'False', reason: 'ServeUnknown', message: 'The version to serve is not declared.' };
-  const who = stable === target.name ? 'What ran before' : `Version ${stable}`;
+  // Of the same version that may be processes of before an edit, or those of a first load that are ready already.
+  const who = stable === target.name ? 'What is ready of it' : `Version ${stable}`;
   const meanwhile = isServing ? ` ${who} goes on serving.` : '';
   const failure = failureNow(target);
   if (failure) {

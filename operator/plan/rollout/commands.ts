@@ -1,4 +1,4 @@
-import { begin, conclude, type Look, nextTurn, readyOf, say } from './look.ts';
+import { begin, conclude, countingAnew, type Look, nextTurn, readyOf, say } from './look.ts';
 import type { HandledCommand, UnderWay } from './types.ts';
 
 /** What people may say of a rollout, as the annotation `levada.dev/rollout-command: <verb>/<status.rollout.id>`. */
@@ -102,6 +102,8 @@ function resume(rollout: UnderWay, look: Look): Outcome {
   say(look, 'Normal', 'RolloutResumed', `Goes on at ${rollout.weight} % by a command.`);
   const going = { phase: 'Progressing', progressedAt: time } as const;
   if (!failed) return { rollout: { ...rollout, ...going }, message: 'it goes on' };
-  const anew = { ...rest, ...going, gates: [], requests: 0, countedUntil: time };
-  return { rollout: anew, message: 'it goes on; the gates count from here' };
+  return {
+    rollout: countingAnew({ ...rest, ...going, requests: 0 }, look),
+    message: 'it goes on; the gates count from here',
+  };
 }

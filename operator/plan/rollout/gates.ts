@@ -1,3 +1,4 @@
+import type { UnknownOutputs } from '../../../api/contract/routing-table.ts';
 import { blame } from './blame.ts';
 import { type Counts, exceeds, interval, rolloutAlpha } from './eprocess.ts';
 import { countAbove, countOf, quantileOf } from './histogram.ts';
@@ -11,7 +12,7 @@ interface Judged {
   count(traffic: Traffic): Counts;
   /** The same of the stable version, where that is counted: nobody answers an event again to see whose fault it was. */
   countStable?(traffic: Traffic): Counts;
-  /** What there was too little of to count anything. */
+  /** What there was too little of, or nothing, to count anything. */
   missing?(traffic: Traffic): string | undefined;
 }
 
@@ -45,7 +46,17 @@ function judged(gate: Gate): Judged {
     };
   }
   const { output, max } = gate.disagreement;
-  return { gate: `disagreement/${output}`, limit: max, count: ({ compared }) => compared?.[output] ?? none };
+  return {
+    gate: `disagreement/${output}`,
+    limit: max,
+    count: ({ compared }) => compared?.[output] ?? none,
+    missing: ({ unknownOutputs }) => missingOutput(output, unknownOutputs),
+  };
+}
+
+function missingOutput(output: string, unknown: UnknownOutputs | undefined): string | undefined {
+  if (!unknown?.wanted.includes(output)) return undefined;
+  return `there is no output ${output}; there is ${unknown.has.join(', ').slice(0, 500) || 'none'}`;
 }
 
 /** Of {@link Traffic.deadLetters}. */
@@ -74,13 +85,15 @@ const missingStable = (found: number, wanted: number): string | undefined =>
 /**
  * The candidate's requests, and those slower than `maxRatio` × the stable side's quantile + 5 ms. Both sides are of the same
  * window, so what slows the whole machine slows both. Too few requests of the stable side have no such quantile: no trials.
+ * What it was late with is slow where it was given more than that. Given less, nobody knows what it would have been: no trial.
  */
 function countSlow({ latency }: Traffic, quantile: number, maxRatio: number): Counts {
   if (!latency || countOf(latency.stable) < stableToCompare(quantile)) return none;
   const stable = quantileOf(latency.stable, quantile);
   if (stable === undefined) return none;
-  const failures = countAbove(latency.candidate, stable * maxRatio + latencySlackMs);
-  return { n: countOf(latency.candidate), failures };
+  const allowedMs = stable * maxRatio + latencySlackMs;
+  const late = countAbove(latency.late ?? [], allowedMs);
+  return { n: countOf(latency.candidate) + late, failures: countAbove(latency.candidate, allowedMs) + late };
 }
 
 /**

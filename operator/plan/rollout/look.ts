@@ -62,9 +62,19 @@ function hash(text: string): string {
   return half(0x811c9dc5) + half(0x2f0b4a37);
 }
 
-/** What trials name it by. Another one for each beginning; commands do not change it. */
-export const trialsOf = ({ candidate, startedAt }: { candidate: string; startedAt: string }): string =>
-  `${candidate} ${startedAt}`;
+/** What trials name it by. Another one whenever its gates count from 0: each key has to be a trial of theirs again. */
+export const trialsOf = ({ candidate, startedAt, countedFrom = startedAt }: Named): string =>
+  `${candidate} ${countedFrom}`;
+
+type Named = Pick<UnderWay, 'candidate' | 'startedAt' | 'countedFrom'>;
+
+/** Its gates count from 0 from now on. */
+export const countingAnew = (rollout: UnderWay, { time }: Look): UnderWay => ({
+  ...rollout,
+  gates: [],
+  countedFrom: time,
+  countedUntil: time,
+});
 
 const turnOf = (id: string): number => Number(id.slice(id.lastIndexOf('-') + 1));
 

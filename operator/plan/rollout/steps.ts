@@ -1,5 +1,5 @@
-import { describeGate, judgeGates } from './gates.ts';
-import { begin, conclude, deadlineOf, holdEndOf, type Look, readyOf, say } from './look.ts';
+import { describeGate, gateName, judgeGates } from './gates.ts';
+import { begin, conclude, countingAnew, deadlineOf, holdEndOf, type Look, readyOf, say } from './look.ts';
 import { durationMs, msOf, timeOf } from './time.ts';
 import type { GateStatus, RolloutStatus, Step, UnderWay } from './types.ts';
 
@@ -41,8 +41,21 @@ function withBeginning(rollout: UnderWay, { time }: Look): UnderWay {
     : rollout;
 }
 
+/**
+ * With a gate that is new, or counts something else, all begin anew. It needs keys that pods have counted already; once these are
+ * forgotten, the other gates would count them twice, and a key is one trial.
+ */
+function withGates(rollout: UnderWay, look: Look): UnderWay {
+  const { gates, startedAt, countedFrom = startedAt } = rollout;
+  const isKnown = (name: string) => gates.some(({ gate }) => gate === name);
+  const isNew = look.spec.gates.some((gate) => !isKnown(gateName(gate)));
+  return isNew && countedFrom !== look.time ? countingAnew(rollout, look) : rollout;
+}
+
 /** Takes what has been counted, once. */
-function count(rollout: UnderWay, { spec, observed, wanted }: Look): UnderWay {
+function count(before: UnderWay, look: Look): UnderWay {
+  const rollout = withGates(before, look);
+  const { spec, observed, wanted } = look;
   const { traffic } = observed;
   const isNew =
     traffic?.candidate === rollout.candidate && msOf(traffic.until) > msOf(rollout.countedUntil) ? traffic : undefined;

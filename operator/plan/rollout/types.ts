@@ -1,4 +1,5 @@
 import type { Outcome } from '../../../api/contract/model-events.ts';
+import type { UnknownOutputs } from '../../../api/contract/routing-table.ts';
 import type { phases, verdicts } from '../../../api/v1alpha1/rollout.ts';
 import type { Counts } from './eprocess.ts';
 import type { Histogram } from './histogram.ts';
@@ -91,9 +92,16 @@ export interface Traffic {
    * Requests that were answered well, timed in the pods that serve. While those of the stable version are too few to compare with,
    * those of the candidate are absent, and come in a later window: they may be of several, both sides of the same time.
    */
-  readonly latency?: { readonly stable: Histogram; readonly candidate: Histogram };
+  readonly latency?: {
+    readonly stable: Histogram;
+    readonly candidate: Histogram;
+    /** What the candidate was late with, and the stable version answered: by the time that it was given, the least that it took. */
+    readonly late?: Histogram;
+  };
   /** By output: requests that both sides have scored, and those of them whose outputs differ. */
   readonly compared?: Readonly<Record<string, { readonly n: number; readonly failures: number }>>;
+  /** Absent: the stable version has all outputs that are to be compared. */
+  readonly unknownOutputs?: UnknownOutputs;
   /** By `pipeline/step`: events that were scored, and those of them that became dead letters. */
   readonly deadLetters?: Readonly<Record<string, { readonly candidate: Counts; readonly stable: Counts }>>;
 }
@@ -118,7 +126,7 @@ export type StableAnswer = 'Ok' | 'ClientError' | 'ServerError' | 'Late' | 'Inva
 export type Verdict = (typeof verdicts)[number];
 
 export interface GateStatus {
-  /** What is counted: `errorRate`, `disagreement/label`. Counts stay as long as this does. */
+  /** What is counted: `errorRate`, `disagreement/label`. Counts stay as long as no other one comes. */
   readonly gate: string;
   readonly verdict: Verdict;
   /** failures / n; absent without trials. */
@@ -171,6 +179,8 @@ export interface UnderWay {
   readonly approved?: true;
   readonly weight: number;
   readonly appliedWeight: number;
+  /** Since when `gates` count; absent: since `startedAt`. */
+  readonly countedFrom?: string;
   readonly countedUntil: string;
   readonly gates: readonly GateStatus[];
   /** A person wants it at the end of its steps, whatever is left of them. */

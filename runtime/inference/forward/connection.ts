@@ -1,16 +1,15 @@
 import { connect, type Socket } from 'node:net';
 import { messageOf } from '../../../api/errors.ts';
+import { UnderWay } from '../../under-way.ts';
 import { type FailureReason, type Fit, fitOf } from '../routing/rules.ts';
 import type { Tensor, TensorInfo } from '../tensors.ts';
 import {
   decodeHello,
   decodeResults,
-  encodeRequests,
   FrameError,
   FrameReader,
   frameTypes,
-  fullFrameBytes,
-  tensorBytes,
+  requestFrames,
   type WireRequest,
   type WireResult,
 } from './frames.ts';
@@ -45,6 +44,8 @@ const sweepMs = 10;
 /** Bytes that the socket may hold back; a peer that does not read gets no more. */
 const maxUnsentBytes = 16 * 2 ** 20;
 
+const readBytes = 64 * 1024;
+
 /** Codes of a process that could not take the request; all others are about the request and the model. */
 const reasonOf: Readonly<Record<string, FailureReason>> = {
   DeadlineExceeded: 'late',
@@ -60,8 +61,8 @@ export class Connection {
   readonly #onLeave: (connection: Connection) => void;
   #fit: Fit | string | undefined;
   #turn: Forward[] = [];
-  readonly #sent = new Map<number, Forward>();
-  #nextId = 0;
+  /** By the id in its frame: a connection is replaced long before they are 2³². */
+  readonly #sent = new UnderWay<Forward>();
   #scheduled = false;
   #sweep: NodeJS.Timeout | undefined;
   #leaving = false;
@@ -72,17 +73,22 @@ export class Connection {
   constructor(peer: Peer, onLeave: (connection: Connection) => void) {
     this.#peer = peer;
     this.#onLeave = onLeave;
-    this.#socket = connect({ host: peer.host, port: peer.port, noDelay: true, keepAlive: true });
-    this.#socket.unref();
     const reader = new FrameReader((type, payload) => this.#receive(type, payload));
-    this.#socket.on('data', (chunk: Buffer) => {
+    const read = (bytes: number, buffer: Uint8Array) => {
       try {
-        reader.push(chunk);
+        reader.push((buffer as Buffer).subarray(0, bytes));
       } catch (error) {
         if (!(error instanceof FrameError)) throw error;
         this.destroy(error.message);
       }
+      return true; // and on with the next
+    };
+    this.#socket = connect({
+      ...{ host: peer.host, port: peer.port, noDelay: true, keepAlive: true },
+      // One buffer for all: of a stream, each of its chunks would be 64 KiB of memory that is cut down to a few answers.
+      onread: { buffer: Buffer.allocUnsafe(readBytes), callback: read },
     });
+    this.#socket.unref();
     this.#socket.on('error', (error) => {
       this.#why = messageOf(error);
     });
@@ -140,21 +146,12 @@ export class Connection {
 
   #write(turn: readonly Forward[], fit: Fit): void {
     const now = performance.now();
-    let frame: WireRequest[] = [];
-    let size = 0;
-    for (const forward of turn) {
-      const id = this.#nextId;
-      this.#nextId = (this.#nextId + 1) >>> 0;
-      this.#sent.set(id, forward);
+    const requests = turn.map((forward): WireRequest => {
+      const id = this.#sent.add(forward);
       const inputs = fit.inputs.map((index) => forward.inputs[index] as Tensor);
-      frame.push({ id, timeoutMs: forward.deadline - now, rows: forward.rows, inputs });
-      for (const tensor of inputs) size += tensorBytes(tensor);
-      if (size < fullFrameBytes) continue;
-      this.#socket.write(encodeRequests(frame));
-      frame = [];
-      size = 0;
-    }
-    if (frame.length > 0) this.#socket.write(encodeRequests(frame));
+      return { id, timeoutMs: forward.deadline - now, rows: forward.rows, inputs };
+    });
+    for (const frame of requestFrames(requests)) this.#socket.write(frame);
   }
 
   /** @throws FrameError */
@@ -174,9 +171,8 @@ export class Connection {
   }
 
   #settle({ id, servedMs, result }: WireResult): void {
-    const forward = this.#sent.get(id);
+    const forward = this.#sent.take(id);
     if (!forward) return; // it was late, and the stable version has answered
-    this.#sent.delete(id);
     if (!('outputs' in result)) {
       forward.done({ reason: reasonOf[result.code] ?? 'error', detail: `${result.code}: ${result.message}` });
       return;
@@ -196,7 +192,7 @@ export class Connection {
     const late: Forward[] = [];
     for (const [id, forward] of this.#sent) {
       if (forward.deadline > now) continue;
-      this.#sent.delete(id);
+      this.#sent.take(id);
       late.push(forward);
     }
     if (this.#turn.some(({ deadline }) => deadline <= now)) {
@@ -208,9 +204,12 @@ export class Connection {
 
   #ended(): void {
     this.#stopTaking();
-    const [unsent, lost] = [this.#turn, [...this.#sent.values()]];
+    const unsent = this.#turn;
     this.#turn = [];
-    this.#sent.clear();
+    const lost = [...this.#sent].map(([id, forward]) => {
+      this.#sent.take(id);
+      return forward;
+    });
     this.#fail(lost, 'unreachable', this.#why);
     for (const { done } of unsent) done({ reason: 'unreachable', detail: this.#why, isUnsent: true });
   }

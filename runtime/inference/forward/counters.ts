@@ -25,6 +25,8 @@ class Tally {
   readonly latency = new LatencyHistogram();
   /** Those of {@link latency} that were a key's first. */
   readonly firstLatency = new LatencyHistogram();
+  /** What it was late with, by the time that it was given; of a key its first request. */
+  readonly late = new LatencyHistogram();
   readonly compared = new Map<string, { n: number; failures: number }>();
   readonly keys = { n: 0, failures: 0 };
   /** By hash of a key that was counted: whether it has failed. */
@@ -96,10 +98,16 @@ export class RoutingCounters {
     return isFirst;
   }
 
-  failed(version: string, by: CountedBy, blame: Blame, reason: FailureReason, key?: string): void {
+  /**
+   * @param key as above
+   * @param givenMs milliseconds that the version had, where it was to be asked
+   */
+  failed(version: string, by: CountedBy, blame: Blame, reason: FailureReason, key?: string, givenMs?: number): void {
     const tally = this.#of(version, by);
     // What nobody, or somebody else, is to blame for is no trial of the version.
-    if (key !== undefined && blame === 'candidate') this.#try(tally, key, true);
+    const isFirst = key !== undefined && blame === 'candidate' && this.#try(tally, key, true);
+    const isTimed = blame === 'candidate' && reason === 'late' && (by !== 'sticky' || isFirst);
+    if (isTimed && givenMs !== undefined) tally.late.observe(givenMs);
     const why = `${blame} ${reason}`;
     tally.requests++;
     tally.failures.set(why, (tally.failures.get(why) ?? 0) + 1);
@@ -112,7 +120,7 @@ export class RoutingCounters {
     compared.set(output, { n: counts.n + 1, failures: counts.failures + (differ ? 1 : 0) });
   }
 
-  /** Another rollout has begun: a key that was seen in the one before is a trial again. */
+  /** Another rollout has begun, or its gates begin at 0: a key that was seen before is a trial again. */
   forgetKeys(): void {
     for (const inner of this.#tallies.values()) for (const { seen } of inner.values()) seen.clear();
   }
@@ -140,6 +148,7 @@ export class RoutingCounters {
           ...(tally.keys.n > 0 && { keys: { ...tally.keys } }),
           // One key's requests are slow together: as many of them are not as many trials.
           latency: (by === 'sticky' ? tally.firstLatency : tally.latency).counts,
+          ...(tally.late.count > 0 && { late: tally.late.counts }),
           ...(tally.compared.size > 0 && { compared: Object.fromEntries(tally.compared) }),
         }),
       ),

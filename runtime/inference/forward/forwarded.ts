@@ -18,6 +18,13 @@ export interface ForwardedContext {
    */
   served(ms: number, outputs: readonly Tensor[]): string | undefined;
   failed(blame: Blame, reason: FailureReason): void;
+  /**
+   * The stable version has scored the request instead.
+   *
+   * @param ms since it was asked
+   * @param at on the clock of `performance.now()`
+   */
+  timed(ms: number, at: number): void;
   /** The caller has an answer, of this version. */
   answered(version: string): void;
 }
@@ -67,15 +74,17 @@ export class Forwarded {
    * @param theirs with NaNs: the answer all the same, if the stable version has them as well
    */
   #fallBack(reason: FailureReason, theirs?: { outputs: readonly Tensor[]; servedMs: number }): void {
-    const { model, failed } = this.#context;
+    const { model, failed, timed } = this.#context;
     if (this.#isGone) {
       failed(reason === 'error' || reason === 'not-finite' ? 'unclear' : 'candidate', reason);
       return;
     }
     const { inputs, rows, deadline } = this.#work;
+    const asked = performance.now();
     try {
-      const withdraw = model.batcher.submit(inputs, rows, deadline, (error, outputs, row) => {
+      const withdraw = model.batcher.submit(inputs, rows, deadline, (error, outputs, row, at) => {
         this.#fallback = undefined;
+        if (!error) timed(at - asked, at);
         const ours = () =>
           model.batcher.joinable ? outputs.map((tensor) => rowsOf(tensor, row, row + rows)) : outputs;
         if (error) this.#failBoth(error, reason);

@@ -1,16 +1,18 @@
 /**
  * What stable pods and other versions' pods say to each other on the internal port: frames of a length (u32) and a type (u8), all
- * numbers little-endian, tensors as the Open Inference Protocol's binary form has them.
+ * numbers little-endian. Tensors are their number (u32), then each {datatype u8, rank u8, dimensions u32…, bytes u32, data}, the data as
+ * the Open Inference Protocol's binary form has it.
  *
- *     →  Requests   {id u32, time left f32 ms, rows u32, tensors}…     one frame for what one turn of the event loop has brought
+ *     →  Requests   {id u32, time left f32 ms, rows u32, tensors}…     one frame for what one turn of the event loop has brought,
+ *                                                                    several where that is above 16 MiB
  *     ←  Hello      JSON {protocol, version, inputs, outputs}          once, first
- *     ←  Results    {id u32, time taken f32 ms, 0, tensors | 1, JSON {code, message}}…
+ *     ←  Results    {id u32, time taken f32 ms, 0, tensors | 1, JSON {code, message}}…     one for what one run gives, likewise
  *     ←  Goodbye    the pod goes: send nothing more here; what was sent is answered
  */
 import { allocate, type Datatype, datatypes, elements, type Tensor, type TensorInfo } from '../tensors.ts';
 
 /** Another number: the two do not understand each other, and the stable version answers. */
-export const protocolVersion = 1;
+export const protocolVersion = 2;
 
 export const frameTypes = { hello: 1, requests: 2, results: 3, goodbye: 4 } as const;
 
@@ -48,19 +50,19 @@ const codeOf = new Map(codes.map((datatype, code) => [datatype, code]));
 
 /** A frame is not read when it is larger: the largest body makes tensors of some 130 MiB, and a turn's others come before it. */
 const maxFrameBytes = 192 * 2 ** 20;
-/** A turn that brings more goes as several frames. */
-export const fullFrameBytes = 16 * 2 ** 20;
+/** A turn or a run that brings more goes as several frames. */
+const fullFrameBytes = 16 * 2 ** 20;
 const headBytes = 5;
 
 /** Bytes that a tensor has in a frame. */
-export function tensorBytes({ shape, data }: Tensor): number {
+function tensorBytes({ shape, data }: Tensor): number {
   let size = 6 + 4 * shape.length;
   if (!Array.isArray(data)) return size + data.byteLength;
   for (const text of data) size += 4 + Buffer.byteLength(text);
   return size;
 }
 
-const listBytes = (tensors: readonly Tensor[]): number => tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 1);
+const listBytes = (tensors: readonly Tensor[]): number => tensors.reduce((sum, tensor) => sum + tensorBytes(tensor), 4);
 
 /** Writes one frame of a size that is known before. */
 class Writer {
@@ -96,7 +98,7 @@ class Writer {
   }
 
   tensors(tensors: readonly Tensor[]): void {
-    this.u8(tensors.length);
+    this.u32(tensors.length);
     for (const tensor of tensors) {
       const { datatype, shape, data } = tensor;
       this.u8(codeOf.get(datatype) as number);
@@ -152,6 +154,34 @@ export function encodeResults(results: readonly WireResult[]): Buffer {
   return writer.frame;
 }
 
+/** Each part is within {@link fullFrameBytes}, or one item. */
+function parts<Item>(items: readonly Item[], bytesOf: (item: Item) => number): (readonly Item[])[] {
+  if (items.length <= 1) return items.length === 0 ? [] : [items];
+  const all: Item[][] = [];
+  let part: Item[] = [];
+  let size = 0;
+  for (const item of items) {
+    const bytes = bytesOf(item);
+    if (part.length > 0 && size + bytes > fullFrameBytes) {
+      all.push(part);
+      part = [];
+      size = 0;
+    }
+    part.push(item);
+    size += bytes;
+  }
+  all.push(part);
+  return all;
+}
+
+/** What one turn has brought, in frames that the other side reads. */
+export const requestFrames = (requests: readonly WireRequest[]): Buffer[] =>
+  parts(requests, ({ inputs }) => listBytes(inputs)).map(encodeRequests);
+
+/** What one run has given, likewise. */
+export const resultFrames = (results: readonly WireResult[]): Buffer[] =>
+  parts(results, ({ result }) => ('outputs' in result ? listBytes(result.outputs) : 0)).map(encodeResults);
+
 /** Cuts what a socket brings into frames. */
 export class FrameReader {
   readonly #onFrame: (type: number, payload: Buffer) => void;
@@ -163,10 +193,19 @@ export class FrameReader {
     this.#onFrame = onFrame;
   }
 
-  /** @throws FrameError; whatever `onFrame` throws */
+  /**
+   * @param chunk may be used for something else afterwards
+   * @throws FrameError; whatever `onFrame` throws
+   */
   push(chunk: Buffer): void {
     this.#chunks.push(chunk);
     this.#size += chunk.length;
+    this.#read();
+    const last = this.#chunks.pop();
+    if (last) this.#chunks.push(Buffer.from(last));
+  }
+
+  #read(): void {
     for (;;) {
       const length = this.#length();
       if (length === undefined || this.#size < 4 + length) return;
@@ -228,7 +267,7 @@ class Reader {
 
   tensors(): Tensor[] {
     const tensors: Tensor[] = [];
-    for (let left = this.u8(); left > 0; left--) tensors.push(this.tensor());
+    for (let left = this.u32(); left > 0; left--) tensors.push(this.tensor());
     return tensors;
   }
 

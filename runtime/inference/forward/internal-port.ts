@@ -6,11 +6,11 @@ import {
   decodeRequests,
   encodeGoodbye,
   encodeHello,
-  encodeResults,
   FrameError,
   FrameReader,
   frameTypes,
   protocolVersion,
+  resultFrames,
   type WireRequest,
   type WireResult,
 } from './frames.ts';
@@ -104,7 +104,7 @@ export class InternalPort {
   }
 }
 
-/** Answers of one connection: those that one run gives go as one frame. */
+/** Answers of one connection: those that one run gives go as one frame, or few. */
 class Answers {
   readonly #socket: Socket;
   #waiting: WireResult[] = [];
@@ -120,7 +120,7 @@ class Answers {
       this.#waiting = [];
       if (this.#socket.destroyed) return;
       if (this.#socket.writableLength > maxUnsentBytes) this.#socket.destroy();
-      else this.#socket.write(encodeResults(results));
+      else for (const frame of resultFrames(results)) this.#socket.write(frame);
     });
   }
 }

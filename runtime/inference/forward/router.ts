@@ -1,4 +1,10 @@
-import { noTime, type RoutingTable } from '../../../api/contract/routing-table.ts';
+import {
+  noTime,
+  type RoutingReport,
+  type RoutingStatus,
+  type RoutingTable,
+  type UnknownOutputs,
+} from '../../../api/contract/routing-table.ts';
 import { errorCodeOf } from '../../../api/errors.ts';
 import type { Batcher } from '../batcher.ts';
 import { differ } from '../routing/compare.ts';
@@ -102,6 +108,19 @@ export class Router {
     this.#update();
   }
 
+  /** All that was counted, for the operator, and what the table asks for in vain. */
+  report(status: RoutingStatus): RoutingReport {
+    const unknownOutputs = this.#unknownOutputs();
+    return { ...this.counters.report(status), ...(unknownOutputs && { unknownOutputs }) };
+  }
+
+  #unknownOutputs(): UnknownOutputs | undefined {
+    const { outputs } = this.#model ?? {};
+    const wanted = this.#table?.compare?.outputs.filter((name) => !outputs?.some((info) => info.name === name));
+    if (!outputs || !wanted?.length) return undefined;
+    return { wanted, has: outputs.slice(0, 20).map(({ name }) => name.slice(0, 256)) };
+  }
+
   /** Ends the connections, once what was sent is answered. */
   close(): void {
     for (const target of this.#targets.values()) target.leave();
@@ -125,6 +144,7 @@ export class Router {
     const target = this.#targets.get(version) as Target;
     const key = this.#trialKey(work.headers, decision);
     const rollout = this.#table?.rollout;
+    const givenMs = budgetMs(work.deadline - now, p99);
     const request = new Forwarded(work, decision, answer, {
       model: this.#model as OwnModel,
       own: this.#options.version,
@@ -133,11 +153,16 @@ export class Router {
         if (isTrial(decision, isFirst)) this.#compare(work, decision, outputs);
         return trialOf(decision, isFirst, rollout);
       },
-      failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key),
+      failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key, givenMs),
+      timed: (ms, at) => this.#p99.observe(ms, at),
       answered: (answeredBy) => this.#copy(work, answeredBy),
     });
-    const deadline = now + budgetMs(work.deadline - now, p99);
-    target.send({ inputs: work.inputs, rows: work.rows, deadline, done: (outcome) => request.end(outcome) });
+    target.send({
+      inputs: work.inputs,
+      rows: work.rows,
+      deadline: now + givenMs,
+      done: (outcome) => request.end(outcome),
+    });
     return () => request.withdraw();
   }
 
@@ -185,7 +210,7 @@ export class Router {
   }
 
   /** Shows an answered request to the shadow, if it is one of its share. Nobody waits for what comes of it. */
-  #copy({ inputs, rows }: Work, answeredBy: string): void {
+  #copy({ inputs, rows, began, deadline: allowed }: Work, answeredBy: string): void {
     const version = this.#shadow;
     if (version === undefined || version === answeredBy || !this.#decider?.shadows()) return;
     const { counters } = this;
@@ -207,7 +232,9 @@ export class Router {
       else counters.failed(version, 'shadow', 'unclear', 'not-finite');
     };
     const now = performance.now();
-    const deadline = now + budgetMs(Number.POSITIVE_INFINITY, this.#p99.at(now));
+    const p99 = this.#p99.at(now);
+    // Nobody waits for it: what the caller allowed bounds it only while nothing else is known.
+    const deadline = now + budgetMs(p99 > 0 ? Number.POSITIVE_INFINITY : allowed - began, p99);
     const target = this.#targets.get(version);
     if (target) target.send({ inputs, rows, deadline, done });
     else done({ reason: 'unreachable', detail: 'it has no address' });

@@ -53,9 +53,9 @@ export class RecentP99 {
     this.#current.observe(ms);
   }
 
-  /** 0: nothing was seen of late. Computed anew once a second. */
+  /** 0: nothing was seen yet. Computed anew once a second, but known as soon as there is something. */
   at(now: number): number {
-    if (now - this.#asOf >= refreshMs) {
+    if (this.#value === 0 || now - this.#asOf >= refreshMs) {
       this.#value = quantileOf([this.#current, this.#previous], 0.99);
       this.#asOf = now;
     }

@@ -10,15 +10,19 @@ const leastBudgetMs = 250;
 /**
  * Milliseconds that another version has before the stable one answers instead. The other half of what the caller allows
  * stays for that.
+ *
+ * @param stableP99Ms 0: not known, so that nothing says that less than the half is enough for such a model
  */
-export const budgetMs = (remainingMs: number, stableP99Ms: number): number =>
-  Math.min(remainingMs / 2, Math.max(leastBudgetMs, 3 * stableP99Ms));
+export function budgetMs(remainingMs: number, stableP99Ms: number): number {
+  const half = remainingMs / 2;
+  return stableP99Ms === 0 ? half : Math.min(half, Math.max(leastBudgetMs, 3 * stableP99Ms));
+}
 
 /**
  * Whether the stable version could still answer after another one was late. If not, another version is not asked: callers would
  * fail because of one that is as good.
  *
- * @param stableP99Ms 0: not known
+ * @param stableP99Ms 0: not known, and each has half of it
  */
 export const hasTimeForBoth = (remainingMs: number, stableP99Ms: number): boolean => remainingMs >= 2 * stableP99Ms;
 

@@ -1,5 +1,6 @@
 /** What a call that went wrong, or an answer that is not 2xx, means for the message. */
 import { LevadaError, messageOf } from '../../../api/errors.ts';
+import { longestDelayMs } from '../../delivery/outcome.ts';
 import { isJsonType, printable } from '../../events/json.ts';
 import type { HttpAnswer } from './client.ts';
 
@@ -78,10 +79,7 @@ export function errorDetail({ headers, body }: Pick<HttpAnswer, 'headers' | 'bod
 
 const isText = (type: string): boolean => isJsonType(type) || /^(text\/|application\/xml\b)/i.test(type);
 
-/** What is longer than a day is a day: nobody who waits so long means it to the second. */
-const maxRetryAfterMs = 24 * 60 * 60 * 1000;
-
-/** Milliseconds that a Retry-After asks for, in seconds or as a date; `undefined`: it is not there, or neither. */
+/** Milliseconds that a Retry-After asks for, in seconds or as a date, a day at most; `undefined`: it is not there, or neither. */
 export function retryAfter(value: string | readonly string[] | undefined, now: number): number | undefined {
   if (typeof value !== 'string') return undefined;
   const text = value.trim();
@@ -89,5 +87,5 @@ export function retryAfter(value: string | readonly string[] | undefined, now: n
   if (/^\d+$/.test(text)) ms = Number(text) * 1000;
   // The three forms of HTTP dates begin with a day of the week; all are GMT, though one does not say so.
   else if (/^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)/.test(text)) ms = Date.parse(/GMT$/.test(text) ? text : `${text} GMT`) - now;
-  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), maxRetryAfterMs);
+  return Number.isNaN(ms) ? undefined : Math.min(Math.max(0, ms), longestDelayMs);
 }

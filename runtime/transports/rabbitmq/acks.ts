@@ -13,19 +13,23 @@ const waitMs = 1;
 
 /**
  * Acknowledgements of one channel, a frame for many: once a millisecond, and as soon as half of what may be
- * in hand is over, since the broker sends nothing more before it is told. All up to the contiguous tag together, and
+ * in hand is over, since the broker sends nothing more before it is told. All below the lowest that is in hand together, and
  * what is beyond a message that takes longer one by one, so that nobody waits for it.
  */
 export class Acks {
   readonly #channel: AckChannel;
   readonly #half: number;
   readonly #schedule: (run: () => void) => void;
-  /** Every delivery up to this tag has been settled. */
-  #high = 0;
-  /** The last of them that the broker does not know of; 0: none. */
+  /** Highest tag that has been settled. */
+  #top = 0;
+  /**
+   * Tags below it that have not, ascending: what is in hand, and no more, however many have gone past one that takes longer.
+   * What the broker knows of needs not be remembered.
+   */
+  readonly #inHand = new Set<number>();
+  /** Settled when nothing below it was in hand, and the broker does not know of it; 0: none. */
   #untold = 0;
-  /** Settled, above it. `true`: the broker knows. */
-  readonly #ahead = new Map<number, boolean>();
+  /** Others that it does not know of. */
   #untoldAhead: number[] = [];
   /** Settled since the broker was told. */
   #since = 0;
@@ -69,19 +73,18 @@ export class Acks {
 
   /** Tells the broker now. */
   flush(): void {
-    const [last, ahead] = [this.#untold, this.#untoldAhead];
+    const ahead = this.#untoldAhead;
+    let last = this.#untold;
     this.#since = 0;
     this.#untold = 0;
-    this.#untoldAhead = [];
+    if (ahead.length > 0) this.#untoldAhead = [];
     if (this.#closed) return;
     try {
+      const [lowest = Number.POSITIVE_INFINITY] = this.#inHand;
+      for (const tag of ahead) if (tag < lowest && tag > last) last = tag;
       // A tag that the broker knows already would be an error at the end of a group.
       if (last > 0) this.#channel.ack(tagged(last), true);
-      for (const tag of ahead) {
-        if (tag <= this.#high) continue;
-        this.#channel.ack(tagged(tag), false);
-        this.#ahead.set(tag, true);
-      }
+      for (const tag of ahead) if (tag > lowest) this.#channel.ack(tagged(tag), false);
     } catch (error) {
       this.#refused(error);
     }
@@ -99,19 +102,14 @@ export class Acks {
   };
 
   #settle(tag: number, told: boolean): void {
-    if (tag !== this.#high + 1) {
-      this.#ahead.set(tag, told);
-      if (!told) this.#untoldAhead.push(tag);
-      return;
+    if (tag < this.#top) this.#inHand.delete(tag);
+    else {
+      for (let between = this.#top + 1; between < tag; between++) this.#inHand.add(between);
+      this.#top = tag;
     }
-    this.#high = tag;
-    if (!told) this.#untold = tag;
-    if (this.#ahead.size === 0) return;
-    for (let next = this.#ahead.get(tag + 1); next !== undefined; next = this.#ahead.get(this.#high + 1)) {
-      this.#high++;
-      this.#ahead.delete(this.#high);
-      if (!next) this.#untold = this.#high;
-    }
+    if (told) return;
+    if (tag === this.#top && this.#inHand.size === 0) this.#untold = tag;
+    else this.#untoldAhead.push(tag);
   }
 
   /** The channel has gone: what was not told is delivered again. */

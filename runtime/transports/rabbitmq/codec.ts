@@ -204,7 +204,11 @@ function binaryEvent({ content, properties: found }: Received): Message | undefi
   const values = new Map<string, string>();
   for (const [name, value] of Object.entries(headers)) {
     const prefix = [eventPrefix, otherPrefix].find((one) => name.startsWith(one));
-    if (prefix !== undefined) values.set(name.slice(prefix.length).toLowerCase(), String(value));
+    if (prefix === undefined || value === null) continue;
+    const text = textOf(value);
+    // A table or an array is no attribute: the message is data.
+    if (text === undefined) return undefined;
+    values.set(name.slice(prefix.length).toLowerCase(), text);
   }
   if (!values.has('specversion')) return undefined;
   try {
@@ -221,6 +225,10 @@ function binaryEvent({ content, properties: found }: Received): Message | undefi
     return undefined; // an event that breaks the rules is data
   }
 }
+
+/** What an attribute of CloudEvents can be. */
+const textOf = (value: unknown): string | undefined =>
+  typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
 
 function structuredEvent({ content, properties: { contentType } }: Received): Message | undefined {
   if (typeof contentType !== 'string' || !contentType.startsWith('application/cloudevents+json')) return undefined;
@@ -251,7 +259,9 @@ function certificate(value: unknown): DeathCertificate | undefined {
   if (typeof value !== 'string') return undefined;
   try {
     const found = JSON.parse(value) as DeathCertificate;
-    return Object.hasOwn(errors, found.reason) ? found : undefined;
+    const { reason, step, attempt, error, time } = found;
+    const isWhole = [reason, step, error, time].every((part) => typeof part === 'string') && Number.isInteger(attempt);
+    return isWhole && Object.hasOwn(errors, reason) ? found : undefined;
   } catch {
     return undefined;
   }

@@ -1,6 +1,8 @@
 import type { Message as AmqpMessage, ConfirmChannel, Options } from 'amqplib';
 import { LevadaError, messageOf } from '../../../api/errors.ts';
+import { close } from '../../../brokers/rabbitmq/close.ts';
 import { type Link, notTaken } from '../../../brokers/rabbitmq/link.ts';
+import { UnderWay } from '../../under-way.ts';
 import { ChannelKeeper } from './keeper.ts';
 
 /** What is to go out. */
@@ -19,6 +21,8 @@ interface Pending {
   readonly resolve: () => void;
   readonly reject: (error: LevadaError) => void;
   returned: boolean;
+  /** Since the broker has confirmed one that was sent after it. */
+  overtakenMs: number;
 }
 
 /** Messages and bytes that wait for the broker's confirmation at most: more of them wait for their turn. */
@@ -26,8 +30,11 @@ const maxOutstanding = 2_000;
 const maxOutstandingBytes = 64 * 1024 * 1024;
 /** Calls that wait for their turn: beyond, whoever calls should slow down. */
 const maxWaiting = 50_000;
-/** A broker that says nothing so long is taken for gone. */
+/** A broker that says nothing so long is taken for gone, and what it has passed over for so long for unknown. */
 const confirmTimeoutMs = 30_000;
+/** The client keeps a place for each message behind one without a confirmation: beyond, there is another channel. */
+const longestWindow = 50_000;
+const stepMs = 1_000;
 /** Bytes: the client puts the headers of a message into one of its own. */
 const headerBuffer = 65_536;
 /** Whoever has sent something to a broker that takes no messages any more waits so long for the end of that. */
@@ -38,13 +45,20 @@ const connectMs = 5_000;
 export class Publisher {
   readonly #link: Link;
   readonly #keeper: ChannelKeeper;
-  readonly #outstanding = new Set<Pending>();
+  readonly #outstanding = new UnderWay<Pending>();
   readonly #waiting: Array<() => void> = [];
   /** Calls that have not sent theirs yet. */
   #early = 0;
   #bytes = 0;
   #watch: NodeJS.Timeout | undefined;
   #confirmed = 0;
+  /** Number of the last sent of those that are confirmed. */
+  #newest = -1;
+  /** Numbers of those that are given up, and not confirmed by the channel; they ascend. */
+  readonly #passedOver = new Set<number>();
+  /** Nothing is sent: the channel is about to be made anew. */
+  #draining = false;
+  #ending = false;
   #open = Promise.withResolvers<void>();
 
   constructor(link: Link) {
@@ -108,25 +122,29 @@ export class Publisher {
 
   #send(channel: ConfirmChannel, outgoing: Outgoing, resolve: () => void, reject: (error: LevadaError) => void): void {
     const { exchange, routingKey, content, options, mandatory } = outgoing;
-    const pending: Pending = { outgoing, bytes: content.length, resolve, reject, returned: false };
-    this.#outstanding.add(pending);
+    const pending: Pending = { outgoing, bytes: content.length, resolve, reject, returned: false, overtakenMs: 0 };
+    const number = this.#outstanding.add(pending);
     this.#bytes += pending.bytes;
     try {
       // `false` only says that the socket's buffer is long: confirmations are what limits it.
       channel.publish(exchange, routingKey, content, { ...options, mandatory }, (error: unknown) => {
         this.#confirmed++;
         // When the channel has ended, `lost` follows, and knows why.
-        if (!this.#outstanding.has(pending) || isClosed(error)) return;
-        if (error) this.#settle(pending, refusal(error, outgoing));
-        else this.#settle(pending, pending.returned ? unroutable(outgoing) : undefined);
+        if (isClosed(error)) return;
+        if (number > this.#newest) this.#newest = number;
+        if (this.#passedOver.size > 0) this.#passedOver.delete(number);
+        if (error) this.#settle(number, refusal(error, outgoing));
+        else this.#settle(number, pending.returned ? unroutable(outgoing) : undefined);
       });
     } catch (error) {
-      this.#settle(pending, unsent(error));
+      this.#settle(number, unsent(error));
     }
   }
 
-  #settle(pending: Pending, error?: LevadaError): void {
-    this.#outstanding.delete(pending);
+  /** Unless that is so already. */
+  #settle(number: number, error?: LevadaError): void {
+    const pending = this.#outstanding.take(number);
+    if (!pending) return;
     this.#bytes -= pending.bytes;
     if (error) pending.reject(error);
     else pending.resolve();
@@ -134,7 +152,7 @@ export class Publisher {
   }
 
   get #isFull(): boolean {
-    return this.#outstanding.size >= maxOutstanding || this.#bytes >= maxOutstandingBytes;
+    return this.#draining || this.#outstanding.size >= maxOutstanding || this.#bytes >= maxOutstandingBytes;
   }
 
   async #channel(): Promise<ConfirmChannel> {
@@ -154,7 +172,6 @@ export class Publisher {
     clearInterval(this.#watch);
     let seen = this.#confirmed;
     let silentMs = 0;
-    const stepMs = 1_000;
     this.#watch = setInterval(() => {
       const waits = this.#outstanding.size > 0 && this.#confirmed === seen;
       seen = this.#confirmed;
@@ -162,12 +179,37 @@ export class Publisher {
       const { blocked } = this.#link;
       if (blocked !== undefined && silentMs >= blockedMs) this.#giveUp(blocked);
       else if (silentMs >= confirmTimeoutMs) this.#link.reset(`no confirmation within ${confirmTimeoutMs / 1_000} s`);
+      this.#passOver();
+      this.#renew(channel);
     }, stepMs).unref();
+  }
+
+  /** A queue without a majority confirms nothing while all others do. What is slow on the way stays in its turn. */
+  #passOver(): void {
+    const detail = `it has not confirmed the message within ${confirmTimeoutMs / 1_000} s, and later ones it has`;
+    for (const [number, pending] of this.#outstanding) {
+      if (number > this.#newest) return;
+      pending.overtakenMs += stepMs;
+      if (pending.overtakenMs < confirmTimeoutMs) continue;
+      this.#passedOver.add(number);
+      this.#settle(number, new LevadaError('BrokerUnavailable', { detail }));
+    }
+  }
+
+  /** Whatever else is under way has a step's time to be confirmed before the channel ends. */
+  #renew(channel: ConfirmChannel): void {
+    if (this.#ending) return;
+    if (this.#draining) {
+      this.#ending = true;
+      return void close(channel);
+    }
+    const [oldest] = this.#passedOver;
+    this.#draining = oldest !== undefined && this.#newest - oldest > longestWindow;
   }
 
   /** It comes before the confirmation of the same message. */
   #returned({ fields, properties }: AmqpMessage): void {
-    for (const pending of this.#outstanding) {
+    for (const [, pending] of this.#outstanding) {
       const { exchange, routingKey, options, mandatory } = pending.outgoing;
       const same = exchange === fields.exchange && routingKey === fields.routingKey;
       if (mandatory && same && !pending.returned && options.messageId === properties.messageId) {
@@ -180,8 +222,8 @@ export class Publisher {
   /** It has them in its socket, and takes them when it has room again: that may be hours. */
   #giveUp(blocked: string): void {
     const detail = `it accepts no messages (${blocked}), and may take this one later`;
-    for (const pending of [...this.#outstanding]) {
-      this.#settle(pending, new LevadaError('BrokerUnavailable', { detail }));
+    for (const [number] of [...this.#outstanding]) {
+      this.#settle(number, new LevadaError('BrokerUnavailable', { detail }));
     }
   }
 
@@ -189,10 +231,13 @@ export class Publisher {
     this.#open.resolve();
     this.#open = Promise.withResolvers<void>();
     clearInterval(this.#watch);
+    this.#passedOver.clear();
+    this.#draining = false;
+    this.#ending = false;
     const detail = `the channel has ended before it had confirmed: ${messageOf(error)}`;
-    for (const pending of [...this.#outstanding]) {
+    for (const [number, { outgoing }] of [...this.#outstanding]) {
       const unknown = () => new LevadaError('BrokerUnavailable', { detail }, { cause: error });
-      this.#settle(pending, refusedWith(error, pending.outgoing) ?? unknown());
+      this.#settle(number, refusedWith(error, outgoing) ?? unknown());
     }
     for (const go of this.#waiting.splice(0)) go();
   }

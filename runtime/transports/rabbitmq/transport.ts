@@ -345,7 +345,7 @@ export class RabbitTransport implements Transport {
 
   async #delay(name: QueueName, message: Message, delayMs: number): Promise<void> {
     const rung = rungFor(delayMs);
-    const end = this.#delayed.begin(retryKey(name.pipeline, name.queue), Math.max(delayMs, rung));
+    const end = this.#delayed.begin(retryKey(name.pipeline, name.queue), rung);
     try {
       await this.#sendTo(rungName(rung), name, message, Math.max(0, delayMs - topRung));
     } catch (error) {
