@@ -144,6 +144,12 @@ onClusterWithRabbit((broker) => {
     expect(await shop.children('orders')).toContain('Secret orders-broker');
     await shop.order('orders', { id: 1 });
     await until('it is handled', () => shop.handler.got('check').length === 1);
+    // A pod that cannot run: those of before stay, and may be started anew with what they mount.
+    const images = { template: (image: string) => ({ containers: [{ name: 'levada', image }] }) };
+    const stuck = { podTemplate: { spec: images.template('missing:1') } };
+    await shop.apply('orders', [shop.step('check')], stuck);
+    await shop.says('orders', 'Ready', 'False ImageUnavailable');
+    expect(await shop.children('orders')).toContain('Secret orders-broker');
     await shop.apply('orders', [shop.step('check')]);
     await until('the copy has gone', async () => !(await shop.children('orders')).includes('Secret orders-broker'));
     await shop.says('orders', 'Ready', 'True Running');

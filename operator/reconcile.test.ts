@@ -214,6 +214,53 @@ it('what passes by itself and has not by its third failure is said once, of the 
   await until('v2 serves', () => ready()?.status === 'True');
 });
 
+it.each(['ClusterRefused', 'ClusterQuotaExceeded'] as const)(
+  '%s that names another request each time is said once, and anew where it says something else',
+  async (code) => {
+    const { edit, ready, written, reconcile: look, driver } = control(() => false);
+    edit(iris());
+    await until('v1 serves', () => ready()?.status === 'True');
+    let request = 0xbeef10;
+    let why = 'a policy';
+    driver.apply = async () => {
+      request += 7;
+      throw new LevadaError(code, { what: 'a Deployment', detail: `${why} (request ${request.toString(16)}-4)` });
+    };
+    const count = written.length;
+    for (let i = 0; i < 3; i++) await look().catch(() => {});
+    expect(ready()).toMatchObject({ status: 'False', reason: code });
+    expect(written).toHaveLength(count + 1);
+    why = 'another one';
+    await look().catch(() => {});
+    expect(written).toHaveLength(count + 2);
+    expect(ready()?.message).toContain('another one');
+  },
+);
+
+it('what is refused for good is looked at again after ten minutes: nobody tells of a policy that was mended', async () => {
+  const { edit, ready, reconcile: look, driver } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  driver.apply = async () => {
+    throw new LevadaError('ClusterRefused', { what: 'a Deployment', detail: 'a policy' });
+  };
+  expect(await look()).toBe(600_000);
+});
+
+it('pods that are refused in other words each time are said once', async () => {
+  const { edit, ready, written, reconcile: look, driver } = control(() => false);
+  edit(iris());
+  await until('v1 serves', () => ready()?.status === 'True');
+  let request = 1;
+  driver.check = async () => [
+    problem('PodTemplateRefused', 'spec.podTemplate', { detail: `no (request ${request++})` }),
+  ];
+  const count = written.length;
+  for (let i = 0; i < 3; i++) await look();
+  expect(ready()).toMatchObject({ status: 'False', reason: 'PodTemplateRefused' });
+  expect(written).toHaveLength(count + 1);
+});
+
 it('says what is wrong with a resource that is stored and cannot be understood, and leaves what ran', async () => {
   const { edit, ready, current, driver, problems } = control(() => false);
   edit(iris());

@@ -32,6 +32,23 @@ function setUp(options: Partial<QueueOptions> = {}) {
 }
 
 describe('KeyedQueue', () => {
+  it('lets the process do other things between keys, also where no work waits for anything', async () => {
+    vi.useRealTimers();
+    const keys = 100;
+    let done = 0;
+    const doneAt: number[] = [];
+    const queue = new KeyedQueue(async () => void done++, { firstMs: 1, maxMs: 1, workers: 4, failed: () => {} });
+    const look = () => {
+      doneAt.push(done);
+      if (done < keys) setImmediate(look);
+    };
+    setImmediate(look);
+    for (let i = 0; i < keys; i++) queue.add(String(i), 'resync');
+    await vi.waitFor(() => expect(doneAt.at(-1)).toBe(keys));
+    const steps = doneAt.map((count, i) => count - (doneAt[i - 1] ?? 0));
+    expect(Math.max(...steps)).toBeLessThanOrEqual(8);
+  });
+
   it('tells its work how often in a row the key has failed', async () => {
     const told: number[] = [];
     const fails = [true, true, false, true, false];

@@ -137,8 +137,9 @@ describe('delays', () => {
     ['shorter than the backoff', 100, 1_000],
     ['longer', 1_001, 2_000],
     ['longer than max', 120_000, 300_000],
-    ['longer than the top rung', 86_400_000, 3_600_000],
-    ['for ever', Infinity, 3_600_000],
+    ['longer than the top rung', 7_200_000, 7_200_000],
+    ['longer than a day', 86_400_001, 86_400_000],
+    ['for ever', Infinity, 86_400_000],
     ['in the past', -5_000, 1_000],
     ['not a number', Number.NaN, 1_000],
   ])('Retry-After %s', (_, retryAfterMs, delayMs) => {
@@ -187,7 +188,9 @@ describe('the whole', () => {
           const [ended, state] = value;
           const decision = decide({ end: ended, attempt, retry: policy, breaker: state });
           if (decision.end === 'retry') {
-            expect(rungs).toContain(decision.delayMs);
+            const asked = ended.kind === 'failed' ? (ended.retryAfterMs ?? 0) : 0;
+            if (asked > 3_600_000) expect(decision.delayMs).toBe(Math.min(asked, 86_400_000));
+            else expect(rungs).toContain(decision.delayMs);
             expect([attempt, attempt + 1]).toContain(decision.nextAttempt);
             counted += decision.nextAttempt - attempt;
             expect(counted).toBeLessThan(policy.maxAttempts);

@@ -334,6 +334,31 @@ onCluster(() => {
       await reaches('it serves', (observed) => observed.units['iris-v1']?.state === 'Loaded');
     });
 
+    it('says PodUnreachable of pods that are ready and cannot be asked, until they can', async () => {
+      await driver.apply(owner, serving(unit));
+      await reaches('it serves', ({ units }) => units['iris-v1']?.state === 'Loaded');
+      await driver.close();
+      const path = pathOf(pods, { namespace: 'default' });
+      const query = { labelSelector: 'levada.dev/model=iris' };
+      const { items } = await client.call<{ items: LivePod[] }>({ method: 'GET', path, query });
+      const name = items[0]?.metadata.name ?? '';
+      const podIP = items[0]?.status?.podIP ?? '';
+      const at = (address: string) =>
+        client.call({
+          method: 'PATCH',
+          path: pathOf(pods, { namespace: 'default', name, subresource: 'status' }),
+          contentType: 'application/merge-patch+json',
+          body: { status: { podIP: address, podIPs: [{ ip: address }] } },
+        });
+      await at('127.0.0.2'); // nobody listens there
+      driver = await startDriver();
+      const failure = await until('it has failed', async () => (await driver.observe(owner)).units['iris-v1']?.failure);
+      expect(failure.code).toBe('PodUnreachable');
+      expect(failure.message).toContain(`pod ${name} is ready, but the operator cannot ask it at 127.0.0.2:9090`);
+      await at(podIP);
+      await reaches('it serves', ({ units }) => units['iris-v1']?.state === 'Loaded' && !units['iris-v1'].failure);
+    });
+
     describe('a model that is fetched', () => {
       const secrets: ResourceType = { apiVersion: 'v1', kind: 'Secret', plural: 'secrets' };
       const password = 'p-4711';

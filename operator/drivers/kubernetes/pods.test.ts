@@ -14,6 +14,12 @@ const podIn = (phase: string): LivePod => ({
   metadata: { namespace: 'shop', name: 'orders-1', uid, labels: { owner: 'orders' } },
   status: { phase, podIP },
 });
+/** Where nobody listens, until a test does. */
+const otherIP = podIP.replace(/251$/, '250');
+const unheard = (isReady: boolean): LivePod => ({
+  ...podIn('Running'),
+  status: { phase: 'Running', podIP: otherIP, conditions: [{ type: 'Ready', status: isReady ? 'True' : 'False' }] },
+});
 
 let server: Server;
 let asked: number;
@@ -102,9 +108,57 @@ it('a pod that is ready when it is seen first may wait for its question, until s
   await until('it has said something', () => pods.statusOf('uid-2'));
 });
 
+it('a pod that is ready and answers nothing is silent after a while, until it answers', async () => {
+  change(unheard(true), undefined);
+  const begin = performance.now();
+  changes = [];
+  const why = await until('it is silent', () => pods.silenceOf(uid));
+  expect(why).toBe(`connect ECONNREFUSED ${otherIP}:${containerPorts.admin}`);
+  expect(performance.now() - begin).toBeGreaterThan(60 * 20);
+  expect(changes).toEqual(['shop/orders']);
+  const other = createServer((_, res) => res.end('1')).listen(containerPorts.admin, otherIP);
+  try {
+    await until('it has said something', () => pods.statusOf(uid));
+    expect(pods.silenceOf(uid)).toBeUndefined();
+    expect(changes).toEqual(['shop/orders', 'shop/orders']);
+  } finally {
+    other.closeAllConnections();
+    other.close();
+  }
+});
+
+it('a pod that says the same again is silent no more, and that is told', async () => {
+  const answer = { code: 200 };
+  server.removeAllListeners('request');
+  server.on('request', (_, res) => res.writeHead(answer.code).end('7'));
+  const { metadata, status } = podIn('Running');
+  const ready = { metadata, status: { ...status, conditions: [{ type: 'Ready', status: 'True' }] } } as LivePod;
+  change(ready, undefined);
+  await until('it has said something', () => pods.statusOf(uid));
+  answer.code = 500;
+  expect(await until('it is silent', () => pods.silenceOf(uid))).toBe('it answers 500');
+  changes = [];
+  answer.code = 200;
+  await until('it is heard', () => pods.silenceOf(uid) === undefined);
+  expect(changes).toEqual(['shop/orders']);
+});
+
+it('a pod that is not ready is not silent, however long it answers nothing; then its time begins', async () => {
+  change(unheard(true), undefined);
+  await until('it is silent', () => pods.silenceOf(uid));
+  change(unheard(false), unheard(true));
+  expect(pods.silenceOf(uid)).toBeUndefined();
+  await pods.refresh('shop', 'orders');
+  change(unheard(true), unheard(false));
+  changes = [];
+  await pods.refresh('shop', 'orders');
+  expect([pods.silenceOf(uid), changes]).toEqual([undefined, []]);
+  await until('it is silent again', () => pods.silenceOf(uid));
+});
+
 it('a pod that does not answer keeps nobody waiting', async () => {
   const { metadata, status } = podIn('Running');
-  change({ metadata, status: { ...status, podIP: podIP.replace(/251$/, '250') } }, undefined);
+  change({ metadata, status: { ...status, podIP: otherIP } }, undefined);
   await pods.known('shop', 'orders');
   expect(pods.statusOf(uid)).toBeUndefined();
 });

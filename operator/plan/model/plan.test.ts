@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { errors } from '../../../api/errors.ts';
 import type { ModelDeployment } from '../../../api/v1alpha1/model-deployment.ts';
 import { nothingObserved, type Observed, sameUnit } from '../units.ts';
 import { planModel as plan } from './plan.ts';
@@ -168,7 +169,7 @@ const cases: Record<string, Case> = {
     gives: {
       units: 'iris-v1',
       front: 'iris-v1',
-      ready: 'False Progressing: Version v1 is being loaded. What ran before goes on serving.',
+      ready: 'False Progressing: Version v1 is being loaded. What is ready of it goes on serving.',
       also: 'Accepted Serving Reconciling',
       stable: 'v1',
       versions: 'v1 Loading 1, v2 Pending 0',
@@ -180,10 +181,25 @@ const cases: Record<string, Case> = {
     gives: {
       units: 'iris-v1',
       front: 'iris-v1',
-      ready: 'False Progressing: Version v1 is being loaded. What ran before goes on serving.',
+      ready: 'False Progressing: Version v1 is being loaded. What is ready of it goes on serving.',
       also: 'Accepted Serving Reconciling',
       stable: 'v1',
       versions: 'v1 Loading 2, v2 Pending 0',
+    },
+  },
+  'a first load: its pods are ready, and nobody can ask them': {
+    resource: iris(),
+    observed: observed(
+      'iris-v1',
+      observedUnit(v1, { state: 'Failed', failure: { code: 'PodUnreachable', message: 'pod a is silent' } }),
+    ),
+    gives: {
+      units: 'iris-v1',
+      front: 'iris-v1',
+      ready: `False PodUnreachable: Version v1: pod a is silent. ${errors.PodUnreachable.remedy} What is ready of it goes on serving.`,
+      also: 'Accepted Serving Stalled',
+      stable: 'v1',
+      versions: 'v1 Failed 1 PodUnreachable, v2 Pending 0',
     },
   },
   'replicas: the driver gives it one, and that is ready': {

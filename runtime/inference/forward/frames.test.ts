@@ -12,6 +12,7 @@ import {
   FrameError,
   FrameReader,
   frameTypes,
+  resultFrames,
 } from './frames.ts';
 
 const tensors: fc.Arbitrary<Tensor> = fc
@@ -52,7 +53,9 @@ function read(bytes: Buffer, sizes: readonly number[]): [type: number, payload: 
   const reader = new FrameReader((type, payload) => frames.push([type, Buffer.from(payload)]));
   for (let at = 0, i = 0; at < bytes.length; i++) {
     const size = sizes[i % sizes.length] as number;
-    reader.push(bytes.subarray(at, at + size));
+    const piece = Buffer.from(bytes.subarray(at, at + size));
+    reader.push(piece);
+    piece.fill(0xff); // as a socket that reads into one buffer
     at += size;
   }
   return frames;
@@ -64,7 +67,7 @@ describe('frames', () => {
   test('what is written is read, in whatever pieces it comes', () => {
     fc.assert(
       fc.property(requests, results, sizes, (asked, answered, pieces) => {
-        const hello = { protocol: 1, version: 'v2', inputs: [], outputs: [] };
+        const hello = { protocol: 2, version: 'v2', inputs: [], outputs: [] };
         const bytes = [encodeHello(hello), encodeRequests(asked), encodeResults(answered), encodeGoodbye()];
         const frames = read(Buffer.concat(bytes), pieces);
         expect(frames.map(([type]) => type)).toEqual([
@@ -79,6 +82,30 @@ describe('frames', () => {
         expect(decodeResults(third)).toEqual(answered);
       }),
     );
+  });
+
+  test.each([255, 256, 300])('%d tensors', (count) => {
+    const inputs: Tensor[] = Array.from({ length: count }, (_, i) => ({
+      datatype: 'FP32',
+      shape: [1],
+      data: Float32Array.of(i),
+    }));
+    const request = { id: 1, timeoutMs: 1, rows: 1, inputs };
+    const [[, payload]] = read(encodeRequests([request]), [200]) as [[number, Buffer]];
+    expect(decodeRequests(payload)).toEqual([request]);
+  });
+
+  test('what one run gives goes in frames of 16 MiB, or of one answer that is larger', () => {
+    const outputs = (mib: number): Tensor[] => [
+      { datatype: 'UINT8', shape: [mib * 2 ** 20], data: new Uint8Array(mib * 2 ** 20) },
+    ];
+    const given = [7, 7, 7, 20, 1].map((mib, id) => ({ id, servedMs: 1, result: { outputs: outputs(mib) } }));
+    const ids = resultFrames(given).map((frame) => {
+      const [[, payload]] = read(frame, [1_000_000]) as [[number, Buffer]];
+      return decodeResults(payload).map(({ id }) => id);
+    });
+    expect(ids).toEqual([[0, 1], [2], [3], [4]]);
+    expect(resultFrames([])).toEqual([]);
   });
 
   test('parts of larger arrays, at any alignment', () => {
@@ -127,7 +154,7 @@ describe('frames', () => {
   );
 
   test('another version of the protocol is refused', () => {
-    const payload = Buffer.from(JSON.stringify({ protocol: 2, version: 'v2', inputs: [], outputs: [] }));
-    expect(() => decodeHello(payload)).toThrow('it speaks version 2 of the protocol, not 1');
+    const payload = Buffer.from(JSON.stringify({ protocol: 1, version: 'v2', inputs: [], outputs: [] }));
+    expect(() => decodeHello(payload)).toThrow('it speaks version 1 of the protocol, not 2');
   });
 });

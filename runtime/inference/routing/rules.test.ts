@@ -15,7 +15,9 @@ const tensor = (values: number[], shape = [values.length, 1]): Tensor => ({
 
 test.each([
   // remaining, stable's p99, budget
-  [30_000, 0, 250],
+  [30_000, 0, 15_000],
+  [400, 0, 200],
+  [30_000, 1, 250],
   [30_000, 80, 250],
   [30_000, 100, 300],
   [400, 100, 200],

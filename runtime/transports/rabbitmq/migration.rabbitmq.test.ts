@@ -19,13 +19,13 @@ onEachRabbit((broker) => {
       const pipeline = `test/${randomUUID()}`;
       const queues = [{ name: 'a', bindings: [{ pipeline, type: 'order' }] }];
       const sources = () => making.broker.placement(pipeline)?.queues['a']?.from.length;
-      await making.apply({ pipeline, queues, settings: { maxLength: 1_000 } });
+      await making.apply({ pipeline, queues, settings: { deliveryLimit: 10 } });
       worker.place(making.broker.placement(pipeline)!);
       const held: Delivery[] = [];
       await worker.consume({ pipeline, queue: 'a' }, 1, (delivery) => held.push(delivery));
       await making.publish(pipeline, [message('1')]);
       await until('it is in hand', () => held.length === 1);
-      await making.apply({ pipeline, queues, settings: { maxLength: 2_000 } });
+      await making.apply({ pipeline, queues, settings: { deliveryLimit: 11 } });
       await making.depths(pipeline);
       expect(sources()).toBe(2);
       told = 1;
@@ -56,7 +56,7 @@ onEachRabbit((broker) => {
       const pipeline = `test/${randomUUID()}`;
       const queues = [{ name: 'a', bindings: [{ pipeline, type: 'order' }] }];
       const sources = () => making.broker.placement(pipeline)?.queues['a']?.from.length;
-      await making.apply({ pipeline, queues, settings: { maxLength: 1_000 } });
+      await making.apply({ pipeline, queues, settings: { deliveryLimit: 10 } });
       silent.place(making.broker.placement(pipeline)!);
       const held: Delivery[] = [];
       // It has a message in hand, of which nobody here knows, and hears of no placement any more.
@@ -64,7 +64,7 @@ onEachRabbit((broker) => {
       await making.publish(pipeline, [message('1')]);
       await until('it is in hand', () => held.length === 1);
       const [old] = making.broker.placement(pipeline)!.queues['a']!.from;
-      await making.apply({ pipeline, queues, settings: { maxLength: 2_000 } });
+      await making.apply({ pipeline, queues, settings: { deliveryLimit: 11 } });
       await until('consumers are told to leave', async () => {
         await making.depths(pipeline);
         return sources() === 1;

@@ -1,9 +1,11 @@
 /** docs/guides/rabbitmq.md: what is in messages, and where they go. */
 import { randomBytes } from 'node:crypto';
+import type { ConfirmChannel } from 'amqplib';
 import { expect, test } from 'vitest';
 import { retryKey, rungName, topRung } from '../../../brokers/rabbitmq/names.ts';
 import type { Message } from '../../../runtime/events/message.ts';
-import { certified, message } from '../../../runtime/transports/conformance/messages.ts';
+import { certified, many, message } from '../../../runtime/transports/conformance/messages.ts';
+import { FakeClock } from '../../../runtime/transports/memory/testing.ts';
 import { encode } from '../../../runtime/transports/rabbitmq/codec.ts';
 import { onEachRabbit } from '../../support/rabbitmq.ts';
 import { until } from '../../support/wait.ts';
@@ -29,6 +31,36 @@ async function widest(rig: Rig): Promise<Message> {
   }
   if (!taken) throw new Error('none was taken');
   return taken;
+}
+
+let counted: { most: number } | undefined;
+
+/**
+ * Counts what each channel of this process has sent and the broker has not confirmed, from now on. The brokers' tests run beside
+ * each other: of all channels, the most that one has had.
+ *
+ * @param channel any one of them
+ */
+function countUnconfirmed(channel: ConfirmChannel): { readonly most: number } {
+  if (counted) return counted;
+  const found = { most: 0 };
+  counted = found;
+  const prototype = Object.getPrototypeOf(channel) as ConfirmChannel;
+  const { publish } = prototype;
+  const counts = new WeakMap<ConfirmChannel, number>();
+  prototype.publish = function (exchange, key, content, options, confirmed) {
+    const add = (step: number): number => {
+      const count = (counts.get(this) ?? 0) + step;
+      counts.set(this, count);
+      return count;
+    };
+    found.most = Math.max(found.most, add(1));
+    return publish.call(this, exchange, key, content, options, (...told) => {
+      add(-1);
+      confirmed?.(...told);
+    });
+  };
+  return found;
 }
 
 onEachRabbit((broker) => {
@@ -181,7 +213,8 @@ onEachRabbit((broker) => {
   });
 
   test('P5: a delay beyond the longest rung climbs the ladder again', async () => {
-    await using rig = await openRig(broker);
+    const clock = new FakeClock();
+    await using rig = await openRig(broker, { clock });
     await using others = await Others.open(rig.settings);
     await rig.apply(rig.queue('a', 'order'));
     const inbox = await rig.consume('a');
@@ -200,6 +233,11 @@ onEachRabbit((broker) => {
     await delivery?.settle({ kind: 'retry', message: message('1'), delayMs: topRung + 5_000 });
     const waiting = await others.channel.get(rungName(topRung));
     expect(waiting ? waiting.properties.headers : waiting).toMatchObject({ 'levada-delay-left': 5_000 });
+    clock.advance(2_000); // of the one before
+    await rig.depthIs('a', { delayed: 1 });
+    // Whoever sends it up again counts it anew.
+    clock.advance(topRung - 2_000);
+    await rig.depthIs('a', { delayed: 0 });
   });
 
   test('P9: what is confirmed has been routed, where somebody consumes it', async () => {
@@ -216,11 +254,55 @@ onEachRabbit((broker) => {
     expect(error.code).toBe('PublishUnroutable');
   });
 
+  test('F20: what a full queue has sent to wait comes back, and holds up no other pipeline on its rung', async () => {
+    await using rig = await openRig(broker);
+    await using other = await Rig.open(rig.settings);
+    await rig.applyWith({ maxLength: 50 }, rig.queue('a', 'order'));
+    await other.apply(other.queue('b', 'order'));
+    // More than the 32 that the broker sends on from a rung before it must have an answer.
+    await rig.publish(...many(40));
+    const inbox = await rig.consume('a', 40);
+    const failed = await inbox.has(40);
+    inbox.consumer.limit(0); // as an open breaker does
+    for (const { message: first, settle } of failed) {
+      await settle({ kind: 'retry', message: { ...first, delivery: { attempt: 2 } }, delayMs: 2_000 });
+    }
+    let taken = 0;
+    const full = await until('it is full', () =>
+      rig.publish(message(`more ${taken}`)).then(
+        () => void taken++,
+        (error: unknown) => error,
+      ),
+    );
+    expect(full).toMatchObject({ code: 'BrokerFull' });
+    await rig.depthIs('a', { ready: taken + 40 });
+    await other.publish(message('1'));
+    const theirs = await other.consume('b', 1);
+    const [first] = await theirs.has(1);
+    await first?.settle({ kind: 'retry', message: message('1', { delivery: { attempt: 2 } }), delayMs: 2_000 });
+    expect((await theirs.has(2))[1]?.message).toMatchObject({ id: '1', delivery: { attempt: 2 } });
+    // It is full still, and takes what is tried again at once as well.
+    expect((await rejection(rig.publish(message('refused')))).code).toBe('BrokerFull');
+    inbox.each((delivery) => delivery.settle({ kind: 'done', emits: [] }));
+    inbox.consumer.limit(40);
+    const all = await inbox.has(taken + 80);
+    const again = all.filter(({ message: { delivery } }) => delivery.attempt === 2).map(({ message: { id } }) => id);
+    expect(again.sort()).toEqual(
+      many(40)
+        .map(({ id }) => id)
+        .sort(),
+    );
+    await rig.depthIs('a', {});
+    expect(inbox.failures).toEqual([]);
+  });
+
   test('P18: 100,000 messages at once are published, never more than 2,000 of them unconfirmed', async () => {
     await using rig = await openRig(broker);
     await rig.apply(rig.queue('a', 'order'));
     const data = Buffer.from('{}');
     const batches = 100;
+    await using others = await Others.open(rig.settings);
+    const unconfirmed = countUnconfirmed(others.channel);
     let refused = 0;
     const publish = async (batch: number): Promise<void> => {
       const all = Array.from({ length: 1_000 }, (_, i) => message(`${batch}-${i}`, { data }));
@@ -233,6 +315,8 @@ onEachRabbit((broker) => {
       refused++;
     };
     await Promise.all(Array.from({ length: batches }, (_, batch) => publish(batch)));
+    // It uses all that it may, and no more.
+    expect(unconfirmed.most).toBe(2_000);
     // More than it has room for are refused at once, and none of the others is lost.
     expect(refused).toBeGreaterThan(0);
     expect(refused).toBeLessThan(batches);
