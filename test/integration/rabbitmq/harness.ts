@@ -4,6 +4,7 @@ import { type ChannelModel, type ConfirmChannel, connect } from 'amqplib';
 import type { QueueSettings, QueueSpec } from '../../../api/contract/pipeline.ts';
 import { LevadaError } from '../../../api/errors.ts';
 import { type RabbitSettings, settingsFromUri } from '../../../brokers/rabbitmq/settings.ts';
+import type { Clock } from '../../../runtime/clock.ts';
 import { Bench } from '../../../runtime/transports/conformance/bench.ts';
 import { RabbitTransport } from '../../../runtime/transports/rabbitmq/transport.ts';
 import { freshVhost } from '../../support/rabbitmq.ts';
@@ -15,6 +16,11 @@ export interface Broker {
   readonly management: string;
 }
 
+interface RigOptions {
+  readonly mends?: boolean;
+  readonly clock?: Clock;
+}
+
 /** A pipeline of its own, and a transport that mends its queues as `levada up` does. */
 export class Rig extends Bench implements AsyncDisposable {
   readonly settings: RabbitSettings;
@@ -22,11 +28,12 @@ export class Rig extends Bench implements AsyncDisposable {
   readonly log: string[] = [];
   rabbit!: RabbitTransport;
 
-  static async open(settings: RabbitSettings, { mends = true } = {}): Promise<Rig> {
+  static async open(settings: RabbitSettings, { mends = true, clock }: RigOptions = {}): Promise<Rig> {
     const rig = new Rig(settings);
     await rig.start(async () => {
       const transport = new RabbitTransport(settings, {
         name: 'a test',
+        ...(clock && { clock }),
         log: (text) => rig.log.push(text),
         missing: (pipeline) => {
           if (mends) transport.broker.mend(pipeline).catch((error: unknown) => rig.log.push(String(error)));
@@ -68,7 +75,7 @@ export class Rig extends Bench implements AsyncDisposable {
 }
 
 /** In a vhost of its own. */
-export const openRig = async (broker: Broker, options?: { mends?: boolean }): Promise<Rig> =>
+export const openRig = async (broker: Broker, options?: RigOptions): Promise<Rig> =>
   Rig.open(settingsFromUri(await freshVhost(broker), 'the test'), options);
 
 /** The client that everybody else uses. */
