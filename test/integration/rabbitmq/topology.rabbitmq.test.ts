@@ -237,7 +237,7 @@ onEachRabbit((broker) => {
     await until('only these are there', async () => {
       const found = await ask<{ name: string }[]>(broker, 'GET', `queues/${vhost}`);
       const ours = found.map(({ name }) => name).filter((name) => name.startsWith(of));
-      return ours.sort().join() === [...names].sort().join();
+      return ours.sort().join() === [...names, `${of}dead`].sort().join();
     });
     const policies = await ask<{ name: string }[]>(broker, 'GET', `policies/${vhost}`);
     expect(policies.map(({ name }) => name)).toEqual(['theirs']);
