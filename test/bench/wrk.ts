@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import * as z from 'zod';
 import { loadCore, pinned, track } from './process.ts';
@@ -58,20 +59,43 @@ export interface Load {
 }
 
 /** A closed loop: each connection sends its next request when the last one is answered. */
-export async function runWrk(load: Load): Promise<LoadResult> {
-  const { connections, seconds } = load;
-  const args = [
-    '-t1',
-    `-c${connections}`,
-    `-d${seconds}s`,
-    '--timeout',
-    '10s',
-    '-s',
-    script,
-    load.url,
-    '--',
-    load.bodies,
-  ];
+export const runWrk = (load: Load): Promise<LoadResult> => startWrk(load, load.seconds).result;
+
+/**
+ * Several loads at once of which only one works at a time, for `sliceMs` milliseconds: whatever becomes slower or quicker
+ * meanwhile (the machine's clock, its neighbours) does so for all of them. Each works for about `seconds`. Their times and
+ * rates mean nothing, for they were held in the middle of requests; their numbers of requests do.
+ */
+export async function runWrkInTurns(loads: readonly Load[], sliceMs: number): Promise<LoadResult[]> {
+  const total = loads.reduce((sum, { seconds }) => sum + seconds, 0);
+  const running = loads.map((load) => startWrk(load, total));
+  const results = Promise.all(running.map(({ result }) => result));
+  results.catch(() => {}); // told where it is awaited
+  for (const one of running) one.hold();
+  try {
+    const end = performance.now() + total * 1_000;
+    for (let turn = 0; performance.now() < end; turn++) {
+      const one = running[turn % running.length];
+      one?.go();
+      await sleep(sliceMs);
+      one?.hold();
+    }
+  } finally {
+    for (const one of running) one.go();
+  }
+  return await results;
+}
+
+interface RunningWrk {
+  readonly result: Promise<LoadResult>;
+  /** It does nothing until `go`. Neither does anything to one that has ended. */
+  hold(): void;
+  go(): void;
+}
+
+function startWrk(load: Load, seconds: number): RunningWrk {
+  const { url, bodies, connections } = load;
+  const args = ['-t1', `-c${connections}`, `-d${seconds}s`, '--timeout', '10s', '-s', script, url, '--', bodies];
   const launch = pinned({ command: 'wrk', args }, load.anyCore ? undefined : loadCore);
   const child = spawn(launch.command, launch.args, {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -82,11 +106,15 @@ export async function runWrk(load: Load): Promise<LoadResult> {
   let output = '';
   child.stdout.on('data', (chunk) => (output += chunk));
   child.stderr.on('data', (chunk) => (output += chunk));
-  await new Promise<void>((resolve, reject) => {
+  const closed = new Promise<void>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', () => resolve());
   });
-  return parseWrkOutput(output);
+  return {
+    result: closed.then(() => parseWrkOutput(output)),
+    hold: () => child.kill('SIGSTOP'),
+    go: () => child.kill('SIGCONT'),
+  };
 }
 
 /** What is missing on this machine, with how to get it. */

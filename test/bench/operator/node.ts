@@ -110,7 +110,8 @@ export class StandInNode {
     const name = `${metadata.name}-${generation}`;
     const pod = { metadata: { ...spec.template.metadata, namespace, name }, spec: spec.template.spec };
     await this.#client.apply(pods, pod as StoredObject, { fieldManager: 'node' });
-    const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }] };
+    const conditions = [{ type: 'Ready', status: 'True' }];
+    const status = { phase: 'Running', podIP: address, podIPs: [{ ip: address }], conditions };
     await this.#patchStatus(pathOf(pods, { namespace, name, subresource: 'status' }), status);
     const replicas = spec.replicas ?? 1;
     await this.#patchStatus(pathOf(childTypes.Deployment, { namespace, name: metadata.name, subresource: 'status' }), {

@@ -142,7 +142,8 @@ class Bench {
   readonly #client: KubeClient;
   readonly #options: Options;
   readonly results: Results = { rounds: [], failOver: { term: [], kill: [], overlaps: [] } };
-  readonly #namespaces: string[] = [];
+  /** Of those that have converged once: how many resources each has. */
+  readonly #namespaces = new Map<string, number>();
   readonly #access: Record<string, string>;
   #node!: StandInNode;
 
@@ -184,7 +185,7 @@ class Bench {
       const order = round % 2 === 0 ? names : names.toReversed();
       const samples: Record<string, unknown> = {};
       for (const name of order) {
-        samples[name] = name.startsWith('loader') ? await this.#load(name) : await this.#operate([name], name);
+        samples[name] = name.startsWith('loader') ? await this.#load(name) : await this.#operate(name, count);
       }
       const loader = samples[`loader-${round}`] as Round['loader'];
       const operator = samples[`operator-${round}`] as Round['operator'];
@@ -194,27 +195,51 @@ class Bench {
     }
   }
 
+  /** Converged, and then two that take over from each other. */
   async measureRest(count: number, idleSeconds: number): Promise<void> {
-    const missing = count - this.#namespaces.length * (this.results.rounds[0]?.resources ?? 0);
-    if (missing > 0) await this.#resources('rest', missing);
-    const all = [...this.#namespaces, ...(missing > 0 ? ['rest'] : [])];
-    const first = await OperatorProcess.start(this.#access, lease, all);
-    const ready = () => all.reduce((sum, name) => sum + this.#node.ready(name), 0);
-    await first.until('all serve', ({ leads, isIdle }) => leads && isIdle && ready() === count, 900_000);
+    const names = await this.#enough('rest', count);
+    const operator = await this.#converge(names, count);
     await sleep(5_000);
-    await this.#converged(first, idleSeconds);
-    await first.stop();
+    await this.#converged(operator, idleSeconds);
+    await operator.stop();
+    await this.#failOver(names);
+  }
+
+  async measureResync(count: number): Promise<void> {
+    const names = await this.#enough('resync', count);
+    await (await this.#converge(names, count)).stop();
     const began = performance.now();
-    const again = await OperatorProcess.start(this.#access, lease, all);
+    const again = await OperatorProcess.start(this.#access, lease, names);
     const ended = await again.until('all were looked at', ({ reconciles }) => reconciles >= count);
     this.results.resync = { resources: count, ms: ended - began, rssMiB: again.usage.rssBytes / 2 ** 20 };
     await again.stop();
-    await this.#failOver(all, all[0] ?? 'rest');
   }
 
   async close(): Promise<void> {
     await this.#node.close();
     await this.#client.close();
+  }
+
+  /** Namespaces with as many resources; `name` is made for what is missing. */
+  async #enough(name: string, count: number): Promise<string[]> {
+    const names: string[] = [];
+    let missing = count;
+    for (const [other, has] of this.#namespaces) {
+      if (has > missing) continue;
+      names.push(other);
+      missing -= has;
+    }
+    if (missing === 0) return names;
+    await this.#resources(name, missing);
+    this.#namespaces.set(name, missing);
+    return [...names, name];
+  }
+
+  async #converge(namespaces: readonly string[], count: number): Promise<OperatorProcess> {
+    const operator = await OperatorProcess.start(this.#access, lease, namespaces);
+    const ready = () => namespaces.reduce((sum, name) => sum + this.#node.ready(name), 0);
+    await operator.until('all serve', ({ leads, isIdle }) => leads && isIdle && ready() === count, 900_000);
+    return operator;
   }
 
   async #converged(operator: OperatorProcess, seconds: number): Promise<void> {
@@ -229,8 +254,8 @@ class Bench {
   }
 
   /** Under edits, so that whoever leads has something to write. */
-  async #failOver(namespaces: readonly string[], edited: string): Promise<void> {
-    const edits = this.#edit(edited);
+  async #failOver(namespaces: readonly string[]): Promise<void> {
+    const edits = this.#edit(namespaces[0] ?? '');
     const started: Waiting[] = [];
     try {
       let leader = await this.#waiting(namespaces, started);
@@ -300,12 +325,11 @@ class Bench {
     return (await runClient(launch, { core: loadCore, timeoutMs: 600_000 })) as Round['loader'];
   }
 
-  async #operate(namespaces: readonly string[], name: string): Promise<Round['operator']> {
-    this.#namespaces.push(name);
-    const operator = await OperatorProcess.start(this.#access, lease, namespaces);
+  async #operate(name: string, count: number): Promise<Round['operator']> {
+    this.#namespaces.set(name, count);
+    const operator = await OperatorProcess.start(this.#access, lease, [name]);
     const began = await operator.until('it leads', ({ leads }) => leads);
     const before = operator.usage;
-    const count = this.#options.quick ? 50 : 1_000;
     const ended = await operator.until('all serve', ({ isIdle }) => isIdle && this.#node.ready(name) === count);
     const after = operator.usage;
     const { writes = Number.NaN } = (await operator.figures()) ?? {};
@@ -357,12 +381,14 @@ function tableOf({ rounds, rssMiB, converged, resync, failOver }: Results): stri
           ],
         ]
       : []),
-    ['fail-over under edits', `SIGTERM ${seconds(failOver.term)} s`, `SIGKILL ${seconds(failOver.kill)} s`],
+    ...(failOver.term.length === 0
+      ? []
+      : [['fail-over under edits', `SIGTERM ${seconds(failOver.term)} s`, `SIGKILL ${seconds(failOver.kill)} s`]]),
   ];
   return `### Operator\n\n${markdownTable(['', '', ''], rows)}`;
 }
 
-const parts = ['writes', 'rest'] as const;
+const parts = ['writes', 'rest', 'resync'] as const;
 
 export const operator: Benchmark = {
   summary: 'ModelDeployments on a real API server: writes, memory, rest, resync and fail-over of the operator',
@@ -379,7 +405,8 @@ export const operator: Benchmark = {
       const chosen = parts.filter((part) => options.only.length === 0 || options.only.includes(part));
       if (chosen.includes('writes')) await bench.measureWrites(options.quick ? 50 : 1_000);
       if (chosen.includes('rest'))
-        await bench.measureRest(options.quick ? 200 : 5_000, options.quick ? 5 : Math.min(options.minutes, 10) * 60);
+        await bench.measureRest(options.quick ? 50 : 1_000, options.quick ? 5 : Math.min(options.minutes, 10) * 60);
+      if (chosen.includes('resync')) await bench.measureResync(options.quick ? 200 : 5_000);
       await bench.close();
       const { results } = bench;
       const tables = [tableOf(results)];

@@ -14,7 +14,7 @@ import { loadCore, ready, type StartedProcess, serverCore, start } from '../proc
 import { usage } from '../procfs.ts';
 import { generator, median, rotated, type Spread, shuffled, spread } from '../statistics.ts';
 import { figure, markdownTable } from '../table.ts';
-import { type LoadResult, runWrk } from '../wrk.ts';
+import { type LoadResult, runWrk, runWrkInTurns } from '../wrk.ts';
 import { missingNginx, startNginx } from './nginx.ts';
 
 /**
@@ -38,8 +38,10 @@ const connections = 64;
 /** Few enough that a request's time is its own, not that of a queue. */
 const fewConnections = 4;
 
-/** Stretches of one round, each way once in each: what the machine does meanwhile, it does to all of them. */
-const stretches = 8;
+/** Stretches of one round, each way once in each. Times at few connections make a bar and are wanted the more steady. */
+const stretches = (count: number): number => (count === fewConnections ? 8 : 3);
+/** Of one process's load in `Turn`s: short beside what the machine's speed takes to change. */
+const sliceMs = 100;
 /** Before each: who has just got a table, or has stood still, compiles anew and is no measure. */
 const settleSeconds = 1;
 /** A process takes some ten thousand requests to be as quick as it will be. */
@@ -57,19 +59,27 @@ interface Sample extends Way {
   readonly p99Ms: number;
   /** Of the stable version's process, and of nginx where it splits. */
   readonly cpuMicrosPerRequest: number;
-  /** Against the process without a table in the same stretch: medians of the ratio and of the difference. */
-  readonly againstNone: { readonly cpu: number; readonly p99Ms: number };
+  /** More than the process without a table in the same stretch, the median of the differences. */
+  readonly addedP99Ms: number;
+}
+
+/** The process without a table and the one that splits, each loaded for `sliceMs` in turn. */
+interface Turn {
+  readonly share: Share;
+  readonly round: number;
+  readonly cpuMicrosPerRequest: { readonly none: number; readonly splitting: number };
 }
 
 interface Results {
   readonly samples: Sample[];
+  readonly turns: Turn[];
 }
 
 /** What a candidate costs the pods of the stable version. */
 export const routing: Benchmark = {
   summary: 'what a candidate costs the stable version’s process, by its share',
   async run(context, options) {
-    const results: Results = { samples: [] };
+    const results: Results = { samples: [], turns: [] };
     const missing = missingNginx();
     const ways = missing === undefined ? [...ours, ...theirs] : ours;
     const key = newSigningKey();
@@ -113,6 +123,17 @@ export const routing: Benchmark = {
               const text = `${figure(sample.rate)} req/s, ${figure(sample.cpuMicrosPerRequest)} µs of CPU, p99 ${figure(sample.p99Ms)} ms`;
               console.error(
                 `round ${round + 1}/${options.rounds}  ${sample.by}, share ${sample.share} c=${count}: ${text}`,
+              );
+            }
+            if (count !== fewConnections) continue;
+            for (const [{ by, share }, setup] of some) {
+              if (by !== 'levada' || share === 'none') continue;
+              await setup.prepare?.();
+              const cpuMicrosPerRequest = await inTurns(options, { plain, splitting }, requests);
+              results.turns.push({ share, round, cpuMicrosPerRequest });
+              const [mine, none] = [cpuMicrosPerRequest.splitting, cpuMicrosPerRequest.none].map(figure);
+              console.error(
+                `round ${round + 1}/${options.rounds}  share ${share}, in turns: ${mine} µs of CPU, ${none} without a table`,
               );
             }
           }
@@ -194,7 +215,33 @@ interface Stretch {
   readonly result: LoadResult;
   readonly cpuMicros: number;
 }
-const cpuOf = ({ cpuMicros, result }: Stretch): number => cpuMicros / result.requests;
+
+/**
+ * Microseconds of CPU a request of each process, under as many requests as they can take, in turn.
+ *
+ * @throws Error one of them has ended, or a request was not answered well
+ */
+async function inTurns(
+  options: Options,
+  processes: { readonly plain: Version; readonly splitting: Version },
+  bodies: string,
+): Promise<Turn['cpuMicrosPerRequest']> {
+  const both = [processes.plain, processes.splitting];
+  const run = async (seconds: number) => {
+    const before = both.map(({ pid }) => usage(pid).cpuMicros);
+    const loads = both.map(({ url }) => ({ url: `${url}/v2/models/iris/infer`, bodies, connections, seconds }));
+    const loaded = await runWrkInTurns(loads, sliceMs);
+    return both.map((server, i) => {
+      if (server.exited()) throw new Error(`it ended under load:\n${server.log()}`);
+      const { requests = 0, errors = 0 } = loaded[i] ?? {};
+      if (errors > 0 || requests === 0) throw new Error(`${errors} errors of ${requests} requests:\n${server.log()}`);
+      return (usage(server.pid).cpuMicros - (before[i] ?? 0)) / requests;
+    });
+  };
+  await run(settleSeconds);
+  const [none = Number.NaN, splitting = Number.NaN] = await run(options.seconds);
+  return { none, splitting };
+}
 
 /** All ways in one round, in stretches that take turns. */
 async function measure(
@@ -205,9 +252,10 @@ async function measure(
 ): Promise<Sample[]> {
   const { requests: file, ...rest } = about;
   const seen = new Map<Way, Stretch[]>();
-  const seconds = Math.max(1, Math.round(options.seconds / stretches));
-  for (let stretch = -warmUps; stretch < stretches; stretch++) {
-    for (const [way, setup] of rotated([...setups], Math.max(0, stretch), stretches)) {
+  const count = stretches(about.connections);
+  const seconds = Math.max(1, Math.round(options.seconds / 8));
+  for (let stretch = -warmUps; stretch < count; stretch++) {
+    for (const [way, setup] of rotated([...setups], Math.max(0, stretch), count)) {
       await setup.prepare?.();
       const load = { url: `${setup.url}/v2/models/iris/infer`, bodies: file, connections: about.connections };
       if (stretch >= 0) await runWrk({ ...load, seconds: settleSeconds });
@@ -221,8 +269,6 @@ async function measure(
   }
   const none = [...seen].find(([{ by, share }]) => by === 'levada' && share === 'none')?.[1] ?? [];
   return [...seen].map(([way, all]) => {
-    const against = (value: (one: Stretch, none: Stretch) => number) =>
-      median(all.map((one, i) => value(one, none[i] as Stretch)));
     const sum = (value: (one: (typeof all)[number]) => number) => all.reduce((total, one) => total + value(one), 0);
     const middle = (value: (result: LoadResult) => number) => median(all.map(({ result }) => value(result)));
     const requests = sum(({ result }) => result.requests);
@@ -235,10 +281,7 @@ async function measure(
       p50Ms: middle(({ p50Ms }) => p50Ms),
       p99Ms: middle(({ p99Ms }) => p99Ms),
       cpuMicrosPerRequest: sum(({ cpuMicros }) => cpuMicros) / requests,
-      againstNone: {
-        cpu: against((one, none) => cpuOf(one) / cpuOf(none)),
-        p99Ms: against((one, none) => one.result.p99Ms - none.result.p99Ms),
-      },
+      addedP99Ms: median(all.map(({ result }, i) => result.p99Ms - (none[i]?.result.p99Ms ?? Number.NaN))),
     };
   });
 }
@@ -246,25 +289,25 @@ async function measure(
 const of = (samples: readonly Sample[], { by, share }: Way, count: number) =>
   samples.filter((sample) => sample.by === by && sample.share === share && sample.connections === count);
 
-/** Of `share` against no table at all, less what the process differed by before it had one, round by round. */
-function paired(
-  { samples }: Results,
+/** `value` of `share` beside what it was before the process had a table, round by round. */
+function paired<T extends { readonly round: number; readonly share: Share }>(
+  some: readonly T[],
   share: Share,
-  count: number,
-  value: (one: Sample['againstNone'], before: Sample['againstNone']) => number,
+  value: (one: T, before: T) => number,
 ): Spread | undefined {
-  const untold = of(samples, { by: 'levada', share: 'untold' }, count);
-  const values = of(samples, { by: 'levada', share }, count).flatMap(({ round, againstNone }) => {
-    const other = untold.find((sample) => sample.round === round);
-    return other ? [value(againstNone, other.againstNone)] : [];
+  const values = some.flatMap((one) => {
+    const before = some.find((other) => other.share === 'untold' && other.round === one.round);
+    return one.share === share && before ? [value(one, before)] : [];
   });
   return values.length === 0 ? undefined : spread(values);
 }
 
+const against = ({ cpuMicrosPerRequest: { none, splitting } }: Turn): number => splitting / none;
+
 const cpuBar = (share: Share, goal: number): Bar<Results> => ({
   name: `CPU a request of the stable process, candidate at ${share} %, against none`,
   ...{ unit: '×', better: 'lower', goal },
-  figure: (results) => paired(results, share, connections, (one, before) => one.cpu / before.cpu),
+  figure: ({ turns }) => paired(turns, share, (one, before) => against(one) / against(before)),
 });
 
 const bars: readonly Bar<Results>[] = [
@@ -274,7 +317,10 @@ const bars: readonly Bar<Results>[] = [
   {
     name: `p99 that a candidate at 5 % adds, ${fewConnections} connections`,
     ...{ unit: 'ms', better: 'lower', goal: 1 },
-    figure: (results) => paired(results, 5, fewConnections, (one, before) => one.p99Ms - before.p99Ms),
+    figure: ({ samples }) => {
+      const few = samples.filter(({ by, connections: count }) => by === 'levada' && count === fewConnections);
+      return paired(few, 5, (one, before) => one.addedP99Ms - before.addedP99Ms);
+    },
   },
 ];
 
