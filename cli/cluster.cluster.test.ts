@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
-import { rolloutCommand as annotation } from '../api/contract/names.ts';
+import { rolloutCommand as annotation, brokerFinalizer } from '../api/contract/names.ts';
 import { kubeconfigOf } from '../hack/cluster.ts';
 import { typeOf } from '../operator/drivers/kubernetes/types.ts';
 import type { KubeClient } from '../operator/engine/client.ts';
@@ -198,6 +198,54 @@ spec:
     const { stdout, exitCode } = await run(validateCommand(), file, '--server', ...flags());
     expect(exitCode).toBe(1);
     expect(stdout).toMatch(/orders\.yaml:11:7: .*spec\.steps\[0\]\.podTemplate: .*restartPolicy: Unsupported value/);
+  });
+
+  it('levada validate --server judges a step of another kind as it will be, not together with what is there', async () => {
+    const file = join(folder, 'mails.yaml');
+    const text = (handler: string) => `apiVersion: levada.dev/v1alpha1
+kind: EventPipeline
+metadata: { name: mails }
+spec:
+  broker: { rabbitmq: { secretRef: { name: rabbitmq } } }
+  sources: [{ name: api, emits: order.created, http: { path: /mails/ } }]
+  steps: [{ name: send, consumes: [order.created], ${handler} }]
+`;
+    const pipelines = typeOf('EventPipeline');
+    const before = "http: { url: 'http://send/' }";
+    const there = parse(text(before)) as StoredObject;
+    const metadata = { ...there.metadata, namespace };
+    await client.apply(pipelines, { ...there, metadata }, { fieldManager: 'kubectl' });
+    // A step of two kinds is refused, and an apply of somebody else would make it one.
+    await writeFile(file, text('container: { image: send }'));
+    expect(await run(validateCommand(), file, '--server', ...flags())).toMatchObject({ exitCode: 0, stderr: '' });
+    const live = await client.get<StoredObject & { spec: object }>(pipelines, { namespace, name: 'mails' });
+    expect(live.spec).toMatchObject({ steps: [{ http: { url: 'http://send/' } }] });
+    expect(live.spec).not.toMatchObject({ steps: [{ container: {} }] });
+  });
+
+  it.skipIf(!hasKubectl)('the patch of the guide lets a pipeline go that no operator looks after', async () => {
+    const kubectl = (...args: string[]) =>
+      execFileSync('kubectl', [...args, '--kubeconfig', cluster.kubeconfig], { encoding: 'utf8' });
+    const left = await freshNamespace(client);
+    const pipelines = typeOf('EventPipeline');
+    const metadata = { namespace: left, name: 'left', finalizers: [brokerFinalizer] };
+    const spec = {
+      sources: [{ name: 'api', emits: 'order.created', http: { path: '/orders/' } }],
+      steps: [{ name: 'send', consumes: ['order.created'], http: { url: 'http://send/' } }],
+    };
+    await client.apply(pipelines, { metadata, spec } as StoredObject, { fieldManager: 'levada' });
+    const names = () => kubectl('get', 'eventpipelines', '-n', left, '-o', 'name').trim();
+    // What the notes of the chart say to do first: here nobody takes the finalizer off.
+    const notes = await readFile(join(root, 'charts/levada/templates/NOTES.txt'), 'utf8');
+    const told = /^ *kubectl (delete eventpipelines .*)$/m.exec(notes)?.[1] ?? '';
+    // Of this namespace alone: the others are other tests'.
+    kubectl(...told.replace('--all-namespaces', `--namespace ${left}`).split(' '), '--wait=false');
+    expect(names()).toBe('eventpipeline.levada.dev/left');
+    const guide = await readFile(join(root, 'docs/guides/operator.md'), 'utf8');
+    const line = /^kubectl (patch eventpipeline .*)$/m.exec(guide)?.[1] ?? '';
+    const args = line.replace('NAMESPACE', left).replace('NAME', 'left').replaceAll("'", '').split(' ');
+    kubectl(...args);
+    await until('it is gone', () => names() === '');
   });
 
   it.skipIf(!hasKubectl).for(['examples/iris/iris.yaml', 'examples/shop/shop.yaml'])(
