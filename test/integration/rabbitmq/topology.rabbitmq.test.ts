@@ -171,6 +171,43 @@ onEachRabbit((broker) => {
     expect(rig.state.broker.topology).toBeUndefined();
   });
 
+  test('P10: of a step that is gone, the queue that retries come back to goes last, and not while it has one', async () => {
+    await using rig = await openRig(broker);
+    await using others = await Others.open(rig.settings);
+    const stays = rig.queue('b', 'other');
+    await rig.applyWith({ maxLength: 5 }, rig.queue('a', 'order'), stays, rig.queue('idle', 'none'));
+    const names = rig.namesOf('a');
+    const idle = rig.namesOf('idle');
+    const isForRetries = (name: string) => name.startsWith(`levada.${rig.pipeline.replace('/', '.')}.a.retry.`);
+    expect(names.map(isForRetries).sort()).toEqual([false, true]);
+    const retries = names.find(isForRetries) ?? '';
+    const dead = deadQueueName(rig.pipeline, 'a');
+    const left = async (of = [...names, dead]) => {
+      await rig.depth('a'); // a look, as the operator has
+      const found = await ask<Array<{ name: string }>>(broker, 'GET', `queues/${rig.settings.vhost}`);
+      return found.map(({ name }) => name).filter((name) => of.includes(name));
+    };
+    await rig.publish(message('1'));
+    const inbox = await rig.consume('a', 1);
+    const [inHand] = await inbox.has(1);
+    await rig.applyWith({ maxLength: 5 }, stays);
+    // Both of a step that holds nothing go meanwhile. Here the message in hand may have to come back to an empty one.
+    await until('those of the other are gone', async () => (await left(idle)).length === 0);
+    expect(await left()).toHaveLength(3);
+    const again = message('1', { delivery: { attempt: 2 } });
+    await inHand?.settle({ kind: 'retry', message: again, delayMs: 2_000 });
+    await inbox.consumer.close(); // nobody takes it when it is back
+    await until('it is back', async () => (await others.channel.checkQueue(retries)).messageCount === 1);
+    await until('that of events is gone', async () => (await left()).length === 2);
+    expect((await left()).sort()).toEqual([dead, retries].sort());
+    const late = await rig.consume('a', 1);
+    const [returned] = await late.has(1);
+    expect(returned?.message).toMatchObject({ id: '1', delivery: { attempt: 2 } });
+    await returned?.settle({ kind: 'done', emits: [] });
+    await until('all are gone', async () => (await left()).length === 0);
+    expect([...inbox.failures, ...late.failures]).toEqual([]);
+  });
+
   test('P11: with a policy, settings change in place and rule', async () => {
     await using owner = await openRig(broker);
     await using rig = await Rig.open({ ...owner.settings, managementUri: broker.management });
