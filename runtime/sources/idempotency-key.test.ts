@@ -1,9 +1,24 @@
 import { describe, expect, test } from 'vitest';
 import { LevadaError } from '../../api/errors.ts';
 import { until } from '../../test/support/wait.ts';
-import { gate, post, run } from './testing.ts';
+import type { Message } from '../events/message.ts';
+import { gate, post, run, sourceConfig } from './testing.ts';
 
 const key = (value: string | string[]) => ({ headers: { 'idempotency-key': value } });
+
+/** A broker that has got everything, and says nothing until `confirm`. */
+function unconfirmed() {
+  let fails = true;
+  const published: Message[] = [];
+  const publish = async (_pipeline: string, messages: readonly Message[]) => {
+    published.push(...messages);
+    if (fails) throw new LevadaError('BrokerUnavailable', { detail: 'it has not confirmed the message' });
+  };
+  const confirm = () => {
+    fails = false;
+  };
+  return { published, publish, confirm };
+}
 
 describe('Idempotency-Key', () => {
   test('the same request again: the same answer, no second event', async () => {
@@ -98,6 +113,41 @@ describe('Idempotency-Key', () => {
     expect([then, headers['idempotency-replayed']]).toEqual([202, undefined]);
   });
 
+  test('a request that may have been taken is taken once: the same one again is the same event', async () => {
+    const { published, publish, confirm } = unconfirmed();
+    await using source = await run({ response: { status: 201, body: { order: '{% $event.id %}' } } }, { publish });
+    expect((await post(source.url, { a: 1 }, key('k'))).status).toBe(503);
+    expect((await post(source.url, { a: 1 }, key('k'))).status).toBe(503);
+    confirm();
+    const { status, json, headers } = await post(source.url, { a: 1 }, key('k'));
+    expect([status, headers['idempotency-replayed']]).toEqual([201, undefined]);
+    expect(published).toHaveLength(3);
+    expect(new Set(published.map(({ id }) => id))).toEqual(new Set([json.order]));
+    expect(published[2]).toEqual(published[0]);
+    expect((await post(source.url, { a: 1 }, key('k'))).headers['idempotency-replayed']).toBe('true');
+    expect(published).toHaveLength(3);
+  });
+
+  test('one that may have been taken, with another body: another event', async () => {
+    const { published, publish, confirm } = unconfirmed();
+    await using source = await run({}, { publish });
+    await post(source.url, { a: 1 }, key('k'));
+    confirm();
+    expect((await post(source.url, { a: 2 }, key('k'))).status).toBe(202);
+    expect(published[1]?.id).not.toBe(published[0]?.id);
+  });
+
+  test('one that may have been taken, after an edit that gives it another type: another event', async () => {
+    const { published, publish, confirm } = unconfirmed();
+    await using source = await run({}, { publish });
+    await post(source.url, { a: 1 }, key('k'));
+    await source.source.update(sourceConfig({ emits: { type: 'order.placed' } }));
+    confirm();
+    expect((await post(source.url, { a: 1 }, key('k'))).status).toBe(202);
+    expect(published.map(({ type }) => type)).toEqual(['order.created', 'order.placed']);
+    expect(published[1]?.id).not.toBe(published[0]?.id);
+  });
+
   test('a body that is refused does not use it up', async () => {
     await using source = await run({ emits: { type: 'order.created', schema: { type: 'object' } } });
     expect((await post(source.url, '[]', key('k'))).status).toBe(422);
@@ -139,7 +189,7 @@ describe('Idempotency-Key', () => {
   test('outlives a live edit', async () => {
     await using source = await run();
     const first = await post(source.url, {}, key('k'));
-    await source.source.update({ ...(await import('./testing.ts')).sourceConfig(), response: { status: 200 } });
+    await source.source.update(sourceConfig({ response: { status: 200 } }));
     const again = await post(source.url, {}, key('k'));
     expect([again.status, again.text]).toEqual([202, first.text]);
   });
