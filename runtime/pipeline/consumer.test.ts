@@ -169,6 +169,20 @@ test('a dead letter that is replayed begins anew, for its step alone, with anoth
   expect(await depth('sink')).toMatchObject({ ready: 0 });
 });
 
+test('a dead letter whose id was drawn is replayed as one: its data say its id still', async () => {
+  await bind();
+  await start(await handler(400, 204));
+  const delivery = { attempt: 1, unidentified: true } as const;
+  await transport.publish(pipeline, [messageOf({ id: 'drawn', data: Buffer.from('{}'), delivery })]);
+  await ended(1);
+  expect(await replayDeadLetters(transport, pipeline, {})).toBe(1);
+  await ended(2);
+  expect(ends.map(({ end, message }) => [end, message.delivery.unidentified])).toEqual([
+    ['dead', true],
+    ['done', true],
+  ]);
+});
+
 test('a replay that nobody waits for any more leaves the rest where it is', async () => {
   await bind();
   await start(await handler(400));

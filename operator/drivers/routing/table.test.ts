@@ -36,6 +36,13 @@ describe('a routing table', () => {
     expect(tableOf('default/iris', plan, peers, undefined, [3, 41, 7]).generation).toBe(42);
   });
 
+  it('is made anew where what was kept is older than what a process has: it would be refused', () => {
+    const restored = tableOf('default/iris', plan, peers, undefined);
+    expect(tableOf('default/iris', plan, peers, restored, [1])).toBe(restored);
+    expect(tableOf('default/iris', plan, peers, restored, [1, 41])).toEqual({ ...restored, generation: 42 });
+    expect(tableOf('default/iris', { ...plan, salt: 'x' }, peers, restored, [41]).generation).toBe(42);
+  });
+
   it('shares out who counts keys, where several are ready', () => {
     const sticky = { ...plan, sticky: { header: 'x-user-id' } };
     expect(tableOf('default/iris', sticky, peers, undefined).judges).toEqual(['y', 'z']);

@@ -130,6 +130,30 @@ const cases: Record<string, Case> = {
     gives: 'NoTraffic 0/0',
     says: 'latency/0.99/1.2 has no verdict: nothing was counted; 99 of 100 requests of the stable version to compare with',
   },
+  'late, and given more than is allowed: slow': {
+    gate: latency,
+    traffic: { latency: { stable: histogram(1_000, 5), candidate: histogram(100), late: histogram(0, 10) } },
+    gives: 'Fail 10/110',
+    says: 'latency/0.99/1.2 failed: 9.09 % of 110, limit 1 %',
+  },
+  'late, and given less than is allowed: nobody knows': {
+    gate: latency,
+    traffic: { latency: { stable: histogram(1_000, 5), candidate: histogram(100), late: histogram(10) } },
+    gives: 'Pass 0/100',
+    says: 'latency/0.99/1.2 holds: 0 % of 100, limit 1 %',
+  },
+  'an output that the stable version has not': {
+    gate: disagreement,
+    traffic: { unknownOutputs: { wanted: ['label'], has: ['output_label', 'probabilities'] } },
+    gives: 'NoTraffic 0/0',
+    says: 'disagreement/label has no verdict: nothing was counted; there is no output label; there is output_label, probabilities',
+  },
+  'another output that the stable version has not': {
+    gate: disagreement,
+    traffic: { unknownOutputs: { wanted: ['score'], has: ['label'] } },
+    gives: 'NoTraffic 0/0',
+    says: 'disagreement/label has no verdict: nothing was counted',
+  },
   'one output in ten differs': {
     gate: disagreement,
     traffic: { compared: { label: { n: 1_000, failures: 100 }, score: { n: 1_000, failures: 0 } } },

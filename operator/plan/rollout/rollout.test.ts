@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { trialsOf } from './look.ts';
 import { answers, begun, ready, spec, World, wanted } from './testing.ts';
 import { timeOf } from './time.ts';
-import type { RolloutSpec } from './types.ts';
+import type { RolloutSpec, UnderWay } from './types.ts';
 
 /** A world with v1 serving, v2 wanted and `change` of the spec. */
 function world(change: Partial<RolloutSpec> = {}): World {
@@ -353,6 +354,7 @@ describe('a bad version', () => {
     story.say('resume');
     expect(story.look(good)).toMatchObject({ phase: 'Progressing', weight: 5, status: { gates: [{ n: 0 }] } });
     expect(story.id).not.toBe(before);
+    expect((story.status as UnderWay).countedFrom, 'each key is a trial again').toBe(timeOf(story.now));
     expect(story.look(worse).phase).toBe('Paused');
     story.say('resume', before);
     expect(story.look(good), 'it has acted already').toMatchObject({ phase: 'Paused', events: [] });
@@ -649,6 +651,36 @@ describe('what is wanted changes', () => {
     serve(story, 'v2', { steps: [{ weight: 10, hold: '1m' }] });
     expect(story.look(good)).toMatchObject({ weight: 10, status: { step: 0 } });
     expect(story.until('Promoting').status).toMatchObject({ gates: [{ verdict: 'Pass' }] });
+  });
+
+  it('a gate that is new: all count from 0, and each key is a trial of theirs again', () => {
+    const story = world();
+    for (let i = 0; i < 3; i++) story.look(good);
+    const before = story.status as UnderWay;
+    expect(before.gates).toMatchObject([{ gate: 'errorRate', n: 200 }]);
+    const gates = [...spec.gates, { disagreement: { output: 'label', max: 0.05 } }];
+    serve(story, 'v2', { gates });
+    story.look({ ...good, lost: true });
+    story.look(good);
+    const after = story.status as UnderWay;
+    expect(after.gates).toMatchObject([
+      { gate: 'errorRate', n: 0 },
+      { gate: 'disagreement/label', n: 0 },
+    ]);
+    expect(after).toMatchObject({ countedFrom: timeOf(story.now), startedAt: before.startedAt, weight: before.weight });
+    expect(trialsOf(after)).not.toBe(trialsOf(before));
+    // Once, and not in each look from now on.
+    story.look(good);
+    expect(story.status).toMatchObject({ countedFrom: after.countedFrom, gates: [{ n: 100 }, { n: 0 }] });
+  });
+
+  it('a gate that is taken away, or has another limit: the others go on with what they have counted', () => {
+    const story = world({ gates: [...spec.gates, { disagreement: { output: 'label', max: 0.05 } }] });
+    for (let i = 0; i < 3; i++) story.look(good);
+    serve(story, 'v2', { gates: [{ errorRate: { max: 0.02 } }] });
+    story.look(good);
+    expect(story.status).toMatchObject({ gates: [{ gate: 'errorRate', n: 300, limit: 0.02 }] });
+    expect((story.status as UnderWay).countedFrom).toBeUndefined();
   });
 
   it('the version that serves is not declared any more: it stays until the end of the hold', () => {

@@ -51,6 +51,23 @@ test('gates see the time of a key’s first request, people those of all', async
   expect(weight?.latency.reduce((sum, count) => sum + count, 0)).toBe(3);
 });
 
+test('what a version was late with is timed by what it was given, of a key its first request, and only where it is to blame', () => {
+  const { all, sticky } = counters();
+  const late = (by: 'sticky' | 'weight') => all.report({}).counts.find((one) => one.by === by)?.late;
+  const count = (by: 'sticky' | 'weight') => late(by)?.reduce((sum, one) => sum + one, 0);
+  all.failed('v2', 'weight', 'candidate', 'unreachable', undefined, 300);
+  all.failed('v2', 'weight', 'unclear', 'late', undefined, 300);
+  all.failed('v2', 'weight', 'candidate', 'late');
+  expect(late('weight'), 'nothing to say').toBeUndefined();
+  for (let i = 0; i < 3; i++) all.failed('v2', 'weight', 'candidate', 'late', undefined, 300);
+  expect(count('weight')).toBe(3);
+  for (let i = 0; i < 3; i++) all.failed('v2', 'sticky', 'candidate', 'late', 'a', 300);
+  all.served('v2', 'sticky', 5, 'b');
+  all.failed('v2', 'sticky', 'candidate', 'late', 'b', 300);
+  expect(count('sticky')).toBe(1);
+  expect(sticky()?.keys).toEqual({ n: 2, failures: 2 });
+});
+
 test('what is scraped has a quarter of the buckets, and counts in them all that is quicker', async () => {
   const { all, metrics } = counters();
   for (const ms of [0.2, 0.26, 0.29, 0.31, 400]) all.served('v2', 'weight', ms);
