@@ -16,12 +16,15 @@ afterEach(async () => {
 });
 
 /** A process that has counted so many requests of v2, and for how long. */
-async function startProcess(said: { requests: number; countedMs: number | undefined }): Promise<string> {
+async function startProcess(
+  said: Pick<RoutingReport, 'unknownOutputs'> & { requests: number; countedMs: number | undefined },
+): Promise<string> {
   const process = `p${servers.length}`;
   const server = createServer((_, res) => {
     const latency = [said.requests, ...latencyBoundsMs.map(() => 0)];
     const count = { version: 'v2', by: 'weight', requests: said.requests, failures: [], latency } as const;
-    const report = { process, countedMs: said.countedMs, counts: [count] };
+    const { countedMs, unknownOutputs } = said;
+    const report = { process, countedMs, counts: [count], ...(unknownOutputs && { unknownOutputs }) };
     res.end(JSON.stringify(report satisfies Omit<RoutingReport, 'countedMs'>));
   });
   servers.push(server);
@@ -64,5 +67,23 @@ it('counts nothing twice of processes that missed the first look, and all of tho
   silent.requests += 2;
   time += 60_000;
   expect(await look(...admins)).toBe(12);
+  desk.close();
+});
+
+it('hands on which outputs nobody has, in the looks that count', async () => {
+  const desk = new RoutingDesk({
+    ...{ signer: async () => signerOf(newSigningKey()), now: () => begun + 60_000, log: () => {} },
+    askSteps: async () => [],
+  });
+  const unknownOutputs = { wanted: ['score'], has: ['label'] };
+  const admin = await startProcess({ requests: 1, countedMs: 5_000, unknownOutputs });
+  const look = (countedUntil: number) => {
+    const [startedAt, until] = [begun, countedUntil].map((ms) => new Date(ms).toISOString());
+    const rollout = { phase: 'Progressing', stable: 'v1', candidate: 'v2', startedAt, countedUntil: until };
+    const resource = { kind: 'ModelDeployment', metadata: { name: 'iris' }, spec: {}, status: { rollout } };
+    return desk.traffic(owner, resource as never, [admin]);
+  };
+  expect((await look(begun))?.unknownOutputs).toEqual(unknownOutputs);
+  expect(await look(begun + 59_000)).toBeUndefined();
   desk.close();
 });

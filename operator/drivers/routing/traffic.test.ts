@@ -56,6 +56,19 @@ describe('what was counted', () => {
     expect(countOf(trafficOf(counts, about).latency!.candidate)).toBe(9);
   });
 
+  it('has what the candidate was late with, and not the stable version or a pod of another release', () => {
+    const counts = [
+      count('v2', 'weight', 9, { late: latency(3) }),
+      count('v2', 'sticky', 9, { late: latency(1) }),
+      count('v2', 'shadow', 9, { late: latency(50) }),
+      count('v2', 'weight', 9, { late: [70, ...Array<number>(73).fill(0)] }),
+      count('v1', 'weight', 9, { late: latency(60) }),
+    ];
+    const late = (all: readonly Count[]) => trafficOf(all, about).latency?.late;
+    expect(countOf(late(counts) ?? [])).toBe(4);
+    expect(late([count('v2', 'weight', 9)])).toBeUndefined();
+  });
+
   it('sums what was compared', () => {
     const compared = (n: number, failures: number) => ({ compared: { label: { n, failures } } });
     const counts = [count('v2', 'weight', 9, compared(3, 1)), count('v2', 'sticky', 9, compared(4, 2))];
@@ -74,6 +87,17 @@ describe('increments', () => {
     const since = { ...report('b', count('v2', 'weight', 5)), beganAt: 2 };
     log.add('o', [report('a', count('v2', 'weight', 107)), since], 2);
     expect(taken(log, 0, 2)).toBe(12);
+  });
+
+  it('are of what the candidate was late with as well', () => {
+    const log = new TrafficLog();
+    const late = (n: number) => report('a', count('v2', 'weight', 9, { late: latency(n) }));
+    const takenLate = (until: number) => countOf(log.take('o', until - 1, { ...about, until }).latency?.late ?? []);
+    log.add('o', [report('a', count('v2', 'weight', 9))], 1);
+    log.add('o', [late(2)], 2);
+    expect(takenLate(2)).toBe(2);
+    log.add('o', [late(5)], 3);
+    expect(takenLate(3)).toBe(3);
   });
 
   it('of a process that began before the first look begin with its own first report: it may have been counted before', () => {

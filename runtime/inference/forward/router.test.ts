@@ -178,3 +178,20 @@ test('a version that is the stable one no more shows nothing to the shadow', () 
   end();
   expect(shown()).toBe(1);
 });
+
+test('it says which outputs are to be compared that its model has not, and which it has', () => {
+  const { router } = holding();
+  const named = (...names: string[]) => names.map((name) => ({ name, datatype: 'FP32', shape: [-1] }));
+  const compare = (...outputs: string[]) =>
+    router.apply(table(1, { candidate, compare: { outputs, percent: 1 }, addresses: { v2: [] } }));
+  const said = () => router.report({}).unknownOutputs;
+  const batcher = { submit: () => () => {}, joinable: false } as unknown as OwnModel['batcher'];
+  compare('label', 'score');
+  expect(said()).toEqual({ wanted: ['label', 'score'], has: [] });
+  router.attach({ inputs: [], outputs: named('label', 'x'.repeat(300)) as OwnModel['outputs'], batcher });
+  expect(said()).toEqual({ wanted: ['score'], has: ['label', 'x'.repeat(256)] });
+  compare('label');
+  expect(said()).toBeUndefined();
+  router.apply(table(1, { candidate, addresses: { v2: [] } }));
+  expect(said()).toBeUndefined();
+});
