@@ -30,10 +30,12 @@ const resource = (countedUntil: number, weight: number, ...quantiles: number[]) 
 
 it('times wait for as many of the stable version as the highest quantile needs, and at 100 % for none', async () => {
   let served = { v1: 0, v2: 0 };
+  let late = 0;
   const server = createServer((_req, res) => {
     const counts = Object.entries(served).map(([version, requests]) => {
-      const latency = [requests, ...Array<number>(latencyBoundsMs.length).fill(0)];
-      return { version, by: 'weight', requests, failures: [], latency };
+      const times = (count: number) => [count, ...Array<number>(latencyBoundsMs.length).fill(0)];
+      const theirs = version === 'v2' && late > 0 && { late: times(late) };
+      return { version, by: 'weight', requests, failures: [], latency: times(requests), ...theirs };
     });
     res.end(JSON.stringify({ process: 'p', counts }));
   }).listen(0, '127.0.0.1');
@@ -49,10 +51,12 @@ it('times wait for as many of the stable version as the highest quantile needs, 
     now += 15_000;
     served = { v1, v2 };
     const { latency } = (await desk.traffic('o', resource(since, weight, 0.9, 0.99), [admin])) ?? {};
-    return latency && [countOf(latency.stable), countOf(latency.candidate)];
+    return latency && [countOf(latency.stable), countOf(latency.candidate), countOf(latency.late ?? [])];
   };
-  expect(await look(0, 0)).toEqual([0, 0]);
-  expect(await look(50, 3)).toEqual([50, 0]);
-  expect(await look(110, 6)).toEqual([110, 6]);
-  expect(await look(110, 60, 100)).toEqual([110, 54]);
+  expect(await look(0, 0)).toEqual([0, 0, 0]);
+  late = 2;
+  expect(await look(50, 3)).toEqual([50, 0, 0]);
+  late = 3;
+  expect(await look(110, 6)).toEqual([110, 6, 3]);
+  expect(await look(110, 60, 100)).toEqual([110, 54, 0]);
 });

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { Registry } from 'prom-client';
 import { afterEach, expect, test, vi } from 'vitest';
-import type { RoutingTable } from '../../../api/contract/routing-table.ts';
+import { latencyBoundsMs, type RoutingTable } from '../../../api/contract/routing-table.ts';
 import { iris, type Served, serve, serverConfig, until } from '../../../test/support/serve.ts';
 import { RoutingCounters } from './counters.ts';
 import { InternalPort } from './internal-port.ts';
@@ -77,6 +77,34 @@ test('what waits for a shadow that says nothing is bounded; the rest is dropped,
   expect(await sample(stable, 'levada_routing_shadow_dropped_total')).toBe(300 - 256);
   // Those that waited are given up, and there is room again.
   await until(async () => (await sample(stable, 'levada_routing_failures_total')) > 0);
+});
+
+test('a candidate has half of what the caller allows while the stable version’s times are not known, and then what they say', async () => {
+  const silent: Server = createServer((socket) => closing.unshift(() => socket.destroy())).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  closing.push(() => silent.close());
+  const stable = await served('v1');
+  const { port } = silent.address() as AddressInfo;
+  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
+  const ask = (ms: number) =>
+    new Promise<string | undefined>((resolve, reject) => {
+      stable.service.predict(body, ms, (error, _text, version) => (error ? reject(error) : resolve(version)), {});
+    });
+  /** Upper bounds of the times that it was given and was late with. */
+  const given = () => {
+    const count = stable.service.router?.counters.report({}).counts.find(({ version }) => version === 'v2');
+    return (count?.late ?? []).flatMap((n, i) => (n > 0 ? [latencyBoundsMs[i] ?? Number.POSITIVE_INFINITY] : []));
+  };
+  expect(await ask(2_000)).toBe('v1');
+  const [half = 0] = given();
+  expect(half).toBeGreaterThan(900);
+  expect(half).toBeLessThan(1_300);
+  // Its answer in the candidate's stead has told how long it takes; without that, this would take 15 s.
+  expect(await ask(30_000)).toBe('v1');
+  const [least = 0, same] = given();
+  expect(same).toBe(half);
+  expect(least).toBeGreaterThan(240);
+  expect(least).toBeLessThan(900);
 });
 
 test('of a key only the first request is compared with the stable version', async () => {

@@ -14,6 +14,7 @@ describe('an event of somebody else in binary mode', () => {
     ['a number', 7, '7'],
     ['zero', 0, '0'],
     ['a boolean', false, 'false'],
+    ['a time of AMQP', { '!': 'timestamp', value: 1_800_000_000 }, '2027-01-15T08:00:00.000Z'],
   ])('has an attribute by a header with %s', (_, value, text) => {
     const message = decodeForeign(
       received({ ...event, 'cloudEvents:type': 't', 'cloudEvents:region': value }),
@@ -30,6 +31,7 @@ describe('an event of somebody else in binary mode', () => {
   test.each([
     ['a table', { a: 1 }],
     ['an array', [1, 2]],
+    ['a time that is none', { '!': 'timestamp', value: -1 }],
     ['bytes', Buffer.from('x')],
   ])('with %s for an attribute is data', (_, value) => {
     const headers = { ...event, 'cloudEvents:type': 't', 'cloudEvents:region': value };

@@ -227,8 +227,13 @@ function binaryEvent({ content, properties: found }: Received): Message | undefi
 }
 
 /** What an attribute of CloudEvents can be. */
-const textOf = (value: unknown): string | undefined =>
-  typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean' ? String(value) : undefined;
+function textOf(value: unknown): string | undefined {
+  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return String(value);
+  // As the client reads AMQP's own type: seconds since 1970.
+  const { '!': type, value: seconds } = (value ?? {}) as Record<string, unknown>;
+  const isTime = type === 'timestamp' && typeof seconds === 'number' && isDate(seconds);
+  return isTime ? new Date(seconds * 1_000).toISOString() : undefined;
+}
 
 function structuredEvent({ content, properties: { contentType } }: Received): Message | undefined {
   if (typeof contentType !== 'string' || !contentType.startsWith('application/cloudevents+json')) return undefined;
