@@ -12,7 +12,7 @@ import { bodies, classNames, models } from '../iris.ts';
 import type { Options } from '../options.ts';
 import { loadCore, ready, type StartedProcess, serverCore, start } from '../process.ts';
 import { usage } from '../procfs.ts';
-import { generator, median, rotated, shuffled, spread } from '../statistics.ts';
+import { generator, median, rotated, type Spread, shuffled, spread } from '../statistics.ts';
 import { figure, markdownTable } from '../table.ts';
 import { type LoadResult, runWrk, runWrkInTurns } from '../wrk.ts';
 import { missingNginx, startNginx } from './nginx.ts';
@@ -35,8 +35,6 @@ const ours = waysOf('levada', ['none', 0, 5, 50]);
 const theirs = waysOf('nginx', [0, 5, 50]);
 
 const connections = 64;
-/** Of the bars for CPU. */
-const cpuShares = [0, 5, 50] as const;
 /** Few enough that a request's time is its own, not that of a queue. */
 const fewConnections = 4;
 
@@ -65,14 +63,11 @@ interface Sample extends Way {
   readonly addedP99Ms: number;
 }
 
-/**
- * Two processes, each loaded for `sliceMs` in turn: one of them splits, the other one routes nothing. Then they change parts, for
- * two processes of one program differ by a tenth and more all their life.
- */
+/** Two new processes, one without a table and one that splits, each loaded for `sliceMs` in turn. */
 interface Turn {
-  readonly share: number;
+  readonly share: Share;
   readonly round: number;
-  readonly cpuMicrosPerRequest: readonly { readonly none: number; readonly splitting: number }[];
+  readonly cpuMicrosPerRequest: { readonly none: number; readonly splitting: number };
 }
 
 interface Results {
@@ -99,8 +94,23 @@ export const routing: Benchmark = {
         };
         try {
           const stable = () => own(startVersion(context, 'v1', [publicKeyText(key)], serverCore));
-          const [plain, splitting] = [await stable(), await stable()];
+          let [plain, splitting] = [await stable(), await stable()];
           let generation = 0;
+          // First of all, so that both have had the same requests: each share right after what they differ by before.
+          for (let i = 0; i < firstWarmUps; i++) await inTurns(options.warmUpSeconds, { plain, splitting }, requests);
+          for (const share of ['untold', 0, 5, 50] as const) {
+            if (share !== 'untold') await tell(splitting, signRoutingTable(table(share, candidate, ++generation), key));
+            await inTurns(settleSeconds, { plain, splitting }, requests);
+            const cpuMicrosPerRequest = await inTurns(options.seconds, { plain, splitting }, requests);
+            results.turns.push({ share, round, cpuMicrosPerRequest });
+            const [mine, none] = [cpuMicrosPerRequest.splitting, cpuMicrosPerRequest.none].map(figure);
+            console.error(
+              `round ${round + 1}/${options.rounds}  share ${share}, in turns: ${mine} µs of CPU, ${none} without a table`,
+            );
+          }
+          // Others, for one that has a table never is without one again.
+          for (const one of started.splice(0)) await one.stop();
+          [plain, splitting] = [await stable(), await stable()];
           const setups = new Map<Way, Setup>();
           for (const way of ways) {
             if (way.by === 'nginx') {
@@ -130,24 +140,6 @@ export const routing: Benchmark = {
                 `round ${round + 1}/${options.rounds}  ${sample.by}, share ${sample.share} c=${count}: ${text}`,
               );
             }
-          }
-          for (const share of cpuShares) {
-            const cpuMicrosPerRequest: Turn['cpuMicrosPerRequest'][number][] = [];
-            for (const [split, other] of [
-              [splitting, plain],
-              [plain, splitting],
-            ] as const) {
-              await tell(split, signRoutingTable(table(share, candidate, ++generation), key));
-              await tell(other, signRoutingTable(elsewhere(candidate, generation), key));
-              cpuMicrosPerRequest.push(await inTurns(options, { none: other, splitting: split }, requests));
-            }
-            results.turns.push({ share, round, cpuMicrosPerRequest });
-            const text = cpuMicrosPerRequest.map(
-              (one) => `${figure(one.splitting)} µs of CPU, ${figure(one.none)} without`,
-            );
-            console.error(
-              `round ${round + 1}/${options.rounds}  share ${share}, in turns: ${text.join('; changed: ')}`,
-            );
           }
         } finally {
           for (const one of started) await one.stop();
@@ -217,12 +209,6 @@ const table = (weight: number, { internal }: Version, generation: number): Routi
   salt: 'v1/v2',
 });
 
-/** Of a rollout in which others are the stable version: whoever has it routes nothing, as without a table. */
-const elsewhere = (other: Version, generation: number): RoutingTable => {
-  const { candidate: _, ...rest } = table(0, other, generation);
-  return { ...rest, stable: { version: 'v2' } };
-};
-
 async function tell({ admin }: Version, signed: object): Promise<void> {
   const { statusCode, body } = await request(`${admin}/routing`, { method: 'PUT', body: JSON.stringify(signed) });
   const text = await body.text();
@@ -240,24 +226,20 @@ interface Stretch {
  * @throws Error one of them has ended, or a request was not answered well
  */
 async function inTurns(
-  options: Options,
-  processes: { readonly none: Version; readonly splitting: Version },
+  seconds: number,
+  processes: { readonly plain: Version; readonly splitting: Version },
   bodies: string,
-): Promise<Turn['cpuMicrosPerRequest'][number]> {
-  const both = [processes.none, processes.splitting];
-  const run = async (seconds: number) => {
-    const before = both.map(({ pid }) => usage(pid).cpuMicros);
-    const loads = both.map(({ url }) => ({ url: `${url}/v2/models/iris/infer`, bodies, connections, seconds }));
-    const loaded = await runWrkInTurns(loads, sliceMs);
-    return both.map((server, i) => {
-      if (server.exited()) throw new Error(`it ended under load:\n${server.log()}`);
-      const { requests = 0, errors = 0 } = loaded[i] ?? {};
-      if (errors > 0 || requests === 0) throw new Error(`${errors} errors of ${requests} requests:\n${server.log()}`);
-      return (usage(server.pid).cpuMicros - (before[i] ?? 0)) / requests;
-    });
-  };
-  await run(settleSeconds);
-  const [none = Number.NaN, splitting = Number.NaN] = await run(options.seconds);
+): Promise<Turn['cpuMicrosPerRequest']> {
+  const both = [processes.plain, processes.splitting];
+  const before = both.map(({ pid }) => usage(pid).cpuMicros);
+  const loads = both.map(({ url }) => ({ url: `${url}/v2/models/iris/infer`, bodies, connections, seconds }));
+  const loaded = await runWrkInTurns(loads, sliceMs);
+  const [none = Number.NaN, splitting = Number.NaN] = both.map((server, i) => {
+    if (server.exited()) throw new Error(`it ended under load:\n${server.log()}`);
+    const { requests = 0, errors = 0 } = loaded[i] ?? {};
+    if (errors > 0 || requests === 0) throw new Error(`${errors} errors of ${requests} requests:\n${server.log()}`);
+    return (usage(server.pid).cpuMicros - (before[i] ?? 0)) / requests;
+  });
   return { none, splitting };
 }
 
@@ -307,18 +289,25 @@ async function measure(
 const of = (samples: readonly Sample[], { by, share }: Way, count: number) =>
   samples.filter((sample) => sample.by === by && sample.share === share && sample.connections === count);
 
-/** What makes one process dearer than the other is in both ratios, once above and once below the line. */
-const ratioOf = ({ cpuMicrosPerRequest }: Turn): number =>
-  cpuMicrosPerRequest.reduce((product, { none, splitting }) => product * (splitting / none), 1) **
-  (1 / cpuMicrosPerRequest.length);
+/** `value` of `share` beside what it was before the process had a table, round by round. */
+function paired<T extends { readonly round: number; readonly share: Share }>(
+  some: readonly T[],
+  share: Share,
+  value: (one: T, before: T) => number,
+): Spread | undefined {
+  const values = some.flatMap((one) => {
+    const before = some.find((other) => other.share === 'untold' && other.round === one.round);
+    return one.share === share && before ? [value(one, before)] : [];
+  });
+  return values.length === 0 ? undefined : spread(values);
+}
 
-const cpuBar = (share: number, goal: number): Bar<Results> => ({
+const against = ({ cpuMicrosPerRequest: { none, splitting } }: Turn): number => splitting / none;
+
+const cpuBar = (share: Share, goal: number): Bar<Results> => ({
   name: `CPU a request of the stable process, candidate at ${share} %, against none`,
   ...{ unit: '×', better: 'lower', goal },
-  figure({ turns }) {
-    const ratios = turns.filter((one) => one.share === share).map(ratioOf);
-    return ratios.length === 0 ? undefined : spread(ratios);
-  },
+  figure: ({ turns }) => paired(turns, share, (one, before) => against(one) / against(before)),
 });
 
 const bars: readonly Bar<Results>[] = [
@@ -329,12 +318,8 @@ const bars: readonly Bar<Results>[] = [
     name: `p99 that a candidate at 5 % adds, ${fewConnections} connections`,
     ...{ unit: 'ms', better: 'lower', goal: 1 },
     figure: ({ samples }) => {
-      const few = (share: Share) => of(samples, { by: 'levada', share }, fewConnections);
-      const added = few(5).flatMap(({ round, addedP99Ms }) => {
-        const before = few('untold').find((sample) => sample.round === round);
-        return before ? [addedP99Ms - before.addedP99Ms] : [];
-      });
-      return added.length === 0 ? undefined : spread(added);
+      const few = samples.filter(({ by, connections: count }) => by === 'levada' && count === fewConnections);
+      return paired(few, 5, (one, before) => one.addedP99Ms - before.addedP99Ms);
     },
   },
 ];
