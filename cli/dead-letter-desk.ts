@@ -43,20 +43,18 @@ export function deskOf(
     count: (filter) => countDeadLetters(place, pipeline, filter, signal),
     async replay(filter, { to, most = Number.POSITIVE_INFINITY }) {
       const found = await queues();
-      const goesTo = to === undefined ? undefined : found[to];
-      if (to !== undefined && !goesTo?.running) {
+      if (to !== undefined && !found[to]?.running) {
         const running = Object.entries(found).filter(([, queue]) => queue.running);
         const allowed = running.map(([name]) => name).join(', ') || 'none runs';
         throw new LevadaError('Usage', { detail: `--to: found ${to}; allowed: a step that runs: ${allowed}` });
       }
       const steps = Object.entries(found).filter(([name]) => filter.step === undefined || name === filter.step);
       let count = 0;
-      for (const [step, { running, dead }] of steps) {
+      for (const [step, queue] of steps) {
         const options = { most: most - count, ...(to !== undefined && { to }) };
-        // Nobody would take them: they stay where they can be seen.
-        if (running || goesTo) {
+        if (isTaken(queue, to)) {
           count += await replayDeadLetters(place, pipeline, { ...filter, step }, options, signal);
-        } else if (filter.step !== undefined && dead > 0) {
+        } else if (filter.step !== undefined && queue.dead > 0) {
           const detail = `the step ${step} is gone from the pipeline: put it back first, or drop its dead letters`;
           throw new LevadaError('Usage', { detail });
         }
@@ -68,6 +66,9 @@ export function deskOf(
     queues,
   };
 }
+
+/** Whether somebody would take what is replayed of a queue: else it stays where it can be seen. */
+const isTaken = ({ running }: DeskQueue, to: string | undefined): boolean => running || to !== undefined;
 
 export interface ReplayRate {
   readonly perSecond: number;
@@ -115,7 +116,7 @@ export async function replayAtRate(
 async function stepsToReplay(desk: DeadLetterDesk, { step }: DeadLetterFilter, to?: string): Promise<string[]> {
   if (step !== undefined) return [step];
   const queues = Object.entries(await desk.queues());
-  return queues.filter(([, { running, dead }]) => dead > 0 && (running || to !== undefined)).map(([name]) => name);
+  return queues.filter(([, queue]) => queue.dead > 0 && isTaken(queue, to)).map(([name]) => name);
 }
 
 const sum = (counts: ReadonlyMap<string, number>): number => [...counts.values()].reduce((all, one) => all + one, 0);

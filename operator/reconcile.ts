@@ -69,7 +69,7 @@ export async function reconcile(
   const lookAgain = () => (lookAgainAt === undefined ? undefined : Date.parse(lookAgainAt) - now().getTime());
   // What was decided is in the status: it is not decided, nor said, again.
   const say = async (said: ResourceStatus, isFailure = false): Promise<void> => {
-    if (!isFailure || !saysAlike(said, resource.status)) await write(said);
+    if (!isFailure || !saysAlike(said, resource.status, withoutNumbers)) await write(said);
     if (events.length > 0) await store.tell(resource, events);
   };
   let said = status;
@@ -87,7 +87,7 @@ export async function reconcile(
     if (code === undefined) throw error;
     const failed = withFailure(resource, said, { code, message: messageOf(error) }, time);
     // What passes by itself is not worth a status, which would be another one a moment later; nor are other words for it.
-    const isPassing = failures < failuresUnsaid || saysSame(failed, resource.status);
+    const isPassing = failures < failuresUnsaid || saysAlike(failed, resource.status, noWords);
     if (errors[code].outcome === 'retry' && isPassing) throw error;
     await say(failed, true);
     // A rollout goes on meanwhile, or back.
@@ -107,27 +107,27 @@ function goingOn(wanted: UnitPlan, { units }: Observed): UnitPlan | undefined {
   return { ...wanted, units: Object.values(units).map(({ unit }) => unit) };
 }
 
-/** Whether two differ in words only: those of the network name another port each time. */
-const saysSame = (one: ResourceStatus, other: ResourceStatus | undefined): boolean =>
-  other !== undefined &&
-  isDeepStrictEqual(
-    reworded(one, () => ''),
-    reworded(other, () => ''),
-  );
+/** Whether two say the same, where of their messages only `words` counts. */
+function saysAlike(
+  one: ResourceStatus,
+  other: ResourceStatus | undefined,
+  words: (message: string) => string,
+): boolean {
+  const reworded = (status: ResourceStatus) => ({
+    ...status,
+    conditions: status.conditions.map((condition) => ({ ...condition, message: words(condition.message) })),
+  });
+  return other !== undefined && isDeepStrictEqual(reworded(one), reworded(other));
+}
+
+/** Those of the network name another port each time. */
+const noWords = (): string => '';
 
 /**
- * The same, but for what has digits in it: an admission webhook may name the request, or the time, in its refusal. A status for
- * each of them would be a change, for which the resource is looked at again, and so on.
+ * An admission webhook may name the request, or the time, in its refusal. A status for each of them would be a change, for which
+ * the resource is looked at again, and so on.
  */
-const saysAlike = (one: ResourceStatus, other: ResourceStatus | undefined): boolean =>
-  other !== undefined && isDeepStrictEqual(reworded(one, withoutNumbers), reworded(other, withoutNumbers));
-
-const withoutNumbers = (text: string): string => text.replace(/[\w-]*\d[\w-]*/g, '#');
-
-const reworded = (status: ResourceStatus, words: (text: string) => string) => ({
-  ...status,
-  conditions: status.conditions.map((condition) => ({ ...condition, message: words(condition.message) })),
-});
+const withoutNumbers = (message: string): string => message.replace(/[\w-]*\d[\w-]*/g, '#');
 
 /** Milliseconds after which what was refused for good is looked at again: of an admission policy that is mended no watch tells. */
 const refusedMs = 600_000;

@@ -42,11 +42,9 @@ export function tableOf(
     addresses,
   };
   const newest = Math.max(0, before?.generation ?? 0, ...known);
-  // One that is older than what a process has would be refused, whatever it says.
-  const isNewest = before?.generation === newest;
-  if (isNewest && isDeepStrictEqual({ ...content, generation: newest }, before)) return before;
-  const generation = newest + 1;
-  return { ...content, generation };
+  // One that is older than what a process has would be refused, whatever it says: it is not the same.
+  if (before && isDeepStrictEqual({ ...content, generation: newest }, before)) return before;
+  return { ...content, generation: newest + 1 };
 }
 
 /** A table that was kept as text; `undefined` where it is none. */

@@ -21,6 +21,14 @@ async function served(version: string): Promise<Served> {
   return result;
 }
 
+/** Of a peer that takes connections, and says nothing. */
+async function silentPort(): Promise<number> {
+  const silent: Server = createServer((socket) => closing.unshift(() => socket.destroy())).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  closing.push(() => silent.close());
+  return (silent.address() as AddressInfo).port;
+}
+
 const table = (port: number, parts: Partial<RoutingTable>): RoutingTable => ({
   resource: 'default/m',
   generation: 1,
@@ -67,11 +75,8 @@ test('what one turn brings is one message, and one run there', async () => {
 });
 
 test('what waits for a shadow that says nothing is bounded; the rest is dropped, and counted', async () => {
-  const silent: Server = createServer((socket) => closing.unshift(() => socket.destroy())).listen(0, '127.0.0.1');
-  await once(silent, 'listening');
-  closing.push(() => silent.close());
+  const port = await silentPort();
   const stable = await served('v1');
-  const { port } = silent.address() as AddressInfo;
   stable.service.router?.apply(table(port, { shadow: { version: 'v2', percent: 100 } }));
   expect(await askAtOnce(stable, 300)).toEqual(Array(300).fill('v1'));
   expect(await sample(stable, 'levada_routing_shadow_dropped_total')).toBe(300 - 256);
@@ -80,11 +85,8 @@ test('what waits for a shadow that says nothing is bounded; the rest is dropped,
 });
 
 test('a candidate has half of what the caller allows while the stable version’s times are not known, and then what they say', async () => {
-  const silent: Server = createServer((socket) => closing.unshift(() => socket.destroy())).listen(0, '127.0.0.1');
-  await once(silent, 'listening');
-  closing.push(() => silent.close());
+  const port = await silentPort();
   const stable = await served('v1');
-  const { port } = silent.address() as AddressInfo;
   stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
   const ask = (ms: number) =>
     new Promise<string | undefined>((resolve, reject) => {

@@ -94,23 +94,15 @@ export const routing: Benchmark = {
         };
         try {
           const stable = () => own(startVersion(context, 'v1', [publicKeyText(key)], serverCore));
-          let [plain, splitting] = [await stable(), await stable()];
-          let generation = 0;
-          // First of all, so that both have had the same requests: each share right after what they differ by before.
-          for (let i = 0; i < firstWarmUps; i++) await inTurns(options.warmUpSeconds, { plain, splitting }, requests);
-          for (const share of ['untold', 0, 5, 50] as const) {
-            if (share !== 'untold') await tell(splitting, signRoutingTable(table(share, candidate, ++generation), key));
-            await inTurns(settleSeconds, { plain, splitting }, requests);
-            const cpuMicrosPerRequest = await inTurns(options.seconds, { plain, splitting }, requests);
-            results.turns.push({ share, round, cpuMicrosPerRequest });
-            const [mine, none] = [cpuMicrosPerRequest.splitting, cpuMicrosPerRequest.none].map(figure);
-            console.error(
-              `round ${round + 1}/${options.rounds}  share ${share}, in turns: ${mine} µs of CPU, ${none} without a table`,
-            );
-          }
+          const [one, other] = [await stable(), await stable()];
+          const give = (share: number, nth: number) => tell(other, signRoutingTable(table(share, candidate, nth), key));
+          results.turns.push(
+            ...(await takeTurns(options, { plain: one, splitting: other }, { round, requests, give })),
+          );
+          for (const process of started.splice(0)) await process.stop();
           // Others, for one that has a table never is without one again.
-          for (const one of started.splice(0)) await one.stop();
-          [plain, splitting] = [await stable(), await stable()];
+          const [plain, splitting] = [await stable(), await stable()];
+          let generation = 0;
           const setups = new Map<Way, Setup>();
           for (const way of ways) {
             if (way.by === 'nginx') {
@@ -220,6 +212,33 @@ interface Stretch {
   readonly cpuMicros: number;
 }
 
+/** All shares of one round, each right after the other, so that both processes have had the same requests all their life. */
+async function takeTurns(
+  options: Options,
+  processes: { readonly plain: Version; readonly splitting: Version },
+  about: {
+    readonly round: number;
+    readonly requests: string;
+    /** Gives the process that splits its n-th table. */
+    readonly give: (share: number, nth: number) => Promise<void>;
+  },
+): Promise<Turn[]> {
+  const { round, requests, give } = about;
+  const turns: Turn[] = [];
+  for (let i = 0; i < firstWarmUps; i++) await inTurns(options.warmUpSeconds, processes, requests);
+  for (const [nth, share] of (['untold', 0, 5, 50] as const).entries()) {
+    if (share !== 'untold') await give(share, nth);
+    await inTurns(settleSeconds, processes, requests);
+    const cpuMicrosPerRequest = await inTurns(options.seconds, processes, requests);
+    turns.push({ share, round, cpuMicrosPerRequest });
+    const [mine, none] = [cpuMicrosPerRequest.splitting, cpuMicrosPerRequest.none].map(figure);
+    console.error(
+      `round ${round + 1}/${options.rounds}  share ${share}, in turns: ${mine} µs of CPU, ${none} without a table`,
+    );
+  }
+  return turns;
+}
+
 /**
  * Microseconds of CPU a request of each process, under as many requests as they can take, in turn.
  *
@@ -253,7 +272,7 @@ async function measure(
   const { requests: file, ...rest } = about;
   const seen = new Map<Way, Stretch[]>();
   const count = stretches(about.connections);
-  const seconds = Math.max(1, Math.round(options.seconds / 8));
+  const seconds = Math.max(1, Math.round(options.seconds / stretches(fewConnections)));
   for (let stretch = -warmUps; stretch < count; stretch++) {
     for (const [way, setup] of rotated([...setups], Math.max(0, stretch), count)) {
       await setup.prepare?.();
