@@ -17,8 +17,7 @@ import {
 /** What another version made of a request: its outputs, in the order of the stable version's, or why there are none. */
 export type Outcome =
   | { readonly outputs: readonly Tensor[]; readonly servedMs: number }
-  /** `isUnsent`: it never left, so that it may go elsewhere. */
-  | { readonly reason: FailureReason; readonly detail: string; readonly isUnsent?: true };
+  | { readonly reason: FailureReason; readonly detail: string };
 
 /** A request on its way to another version. */
 export interface Forward {
@@ -28,7 +27,7 @@ export interface Forward {
   /** On the clock of `performance.now()`. */
   readonly deadline: number;
   /** Called exactly once. */
-  readonly done: (outcome: Outcome) => void;
+  done(outcome: Outcome): void;
 }
 
 export interface Peer {
@@ -37,6 +36,15 @@ export interface Peer {
   readonly port: number;
   /** The stable version's, which the peer has to fit. */
   readonly signature: { readonly inputs: readonly TensorInfo[]; readonly outputs: readonly TensorInfo[] };
+}
+
+export interface ConnectionEvents {
+  /** Once, when nothing more can be sent here: it has ended, or the peer goes. */
+  left(connection: Connection): void;
+  /** What has become of a request, before it is told itself. */
+  ended(outcome: Outcome): void;
+  /** What never left, because the connection has ended: it may go elsewhere. */
+  unsent(forwards: readonly Forward[], why: string): void;
 }
 
 /** How far a deadline may be overrun. */
@@ -54,11 +62,16 @@ const reasonOf: Readonly<Record<string, FailureReason>> = {
   ModelNotReady: 'unreachable',
 };
 
-/** One connection to an internal port. What one turn of the event loop brings goes as one message. */
+const failureOf = ({ code, message }: { code: string; message: string }): Outcome => ({
+  reason: reasonOf[code] ?? 'error',
+  detail: `${code}: ${message}`,
+});
+
+/** One connection to an internal port. What two turns of the event loop bring goes as one message. */
 export class Connection {
   readonly #socket: Socket;
   readonly #peer: Peer;
-  readonly #onLeave: (connection: Connection) => void;
+  readonly #events: ConnectionEvents;
   #fit: Fit | string | undefined;
   #turn: Forward[] = [];
   /** By the id in its frame: a connection is replaced long before they are 2³². */
@@ -69,10 +82,9 @@ export class Connection {
   #isDismissed = false;
   #why = 'the connection has ended';
 
-  /** @param onLeave once, when nothing more can be sent here: it has ended, or the peer goes */
-  constructor(peer: Peer, onLeave: (connection: Connection) => void) {
+  constructor(peer: Peer, events: ConnectionEvents) {
     this.#peer = peer;
-    this.#onLeave = onLeave;
+    this.#events = events;
     const reader = new FrameReader((type, payload) => this.#receive(type, payload));
     const read = (bytes: number, buffer: Uint8Array) => {
       try {
@@ -105,8 +117,9 @@ export class Connection {
     this.#sweep ??= setInterval(() => this.#lookSoon(), sweepMs).unref();
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // The end of the poll phase, as the batcher: every request that this turn has brought is there by then.
-    setImmediate(() => this.#flush());
+    // The end of the poll phase, as the batcher: every request that a turn has brought is there by then. Under load the next turn
+    // has more of them, and a frame, with its answer, costs as much as two requests. An idle process takes its next turn at once.
+    setImmediate(() => setImmediate(() => this.#flush()));
   }
 
   /** Takes no more; ends when all that was sent is answered. */
@@ -123,14 +136,22 @@ export class Connection {
   #stopTaking(): void {
     if (this.#leaving) return;
     this.#leaving = true;
-    this.#onLeave(this);
+    this.#events.left(this);
   }
 
   #endIfDone(): void {
-    if (this.#turn.length > 0 || this.#sent.size > 0) return;
+    if (!this.#leaving || this.#isBusy) return;
+    this.#stopSweep();
+    this.#socket.end();
+  }
+
+  get #isBusy(): boolean {
+    return this.#turn.length > 0 || this.#sent.size > 0;
+  }
+
+  #stopSweep(): void {
     clearInterval(this.#sweep);
     this.#sweep = undefined;
-    if (this.#leaving) this.#socket.end();
   }
 
   #flush(): void {
@@ -173,18 +194,25 @@ export class Connection {
   #settle({ id, servedMs, result }: WireResult): void {
     const forward = this.#sent.take(id);
     if (!forward) return; // it was late, and the stable version has answered
-    if (!('outputs' in result)) {
-      forward.done({ reason: reasonOf[result.code] ?? 'error', detail: `${result.code}: ${result.message}` });
-      return;
-    }
-    const outputs = (this.#fit as Fit).outputs.map((index) => result.outputs[index]);
-    if (outputs.every((tensor) => tensor !== undefined)) forward.done({ outputs, servedMs });
-    else forward.done({ reason: 'signature', detail: `it gave ${result.outputs.length} outputs` });
+    this.#end(forward, 'outputs' in result ? this.#ordered(result.outputs, servedMs) : failureOf(result));
+  }
+
+  #ordered(given: readonly Tensor[], servedMs: number): Outcome {
+    const outputs = (this.#fit as Fit).outputs.map((index) => given[index]);
+    if (outputs.every((tensor) => tensor !== undefined)) return { outputs, servedMs };
+    return { reason: 'signature', detail: `it gave ${given.length} outputs` };
+  }
+
+  #end(forward: Forward, outcome: Outcome): void {
+    this.#events.ended(outcome);
+    forward.done(outcome);
   }
 
   /** First what has come meanwhile: a pause of this process must not make an answer late that is there. */
   #lookSoon(): void {
-    setImmediate(() => this.#expire());
+    // Not sooner, with the last answer: under load that is a timer for each frame.
+    if (this.#isBusy) setImmediate(() => this.#expire());
+    else this.#stopSweep();
   }
 
   #expire(): void {
@@ -211,11 +239,11 @@ export class Connection {
       return forward;
     });
     this.#fail(lost, 'unreachable', this.#why);
-    for (const { done } of unsent) done({ reason: 'unreachable', detail: this.#why, isUnsent: true });
+    if (unsent.length > 0) this.#events.unsent(unsent, this.#why);
   }
 
   #fail(forwards: readonly Forward[], reason: FailureReason, detail: string): void {
-    for (const { done } of forwards) done({ reason, detail });
+    for (const forward of forwards) this.#end(forward, { reason, detail });
     this.#endIfDone();
   }
 }

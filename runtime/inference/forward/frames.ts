@@ -3,7 +3,7 @@
  * numbers little-endian. Tensors are their number (u32), then each {datatype u8, rank u8, dimensions u32…, bytes u32, data}, the data as
  * the Open Inference Protocol's binary form has it.
  *
- *     →  Requests   {id u32, time left f32 ms, rows u32, tensors}…     one frame for what one turn of the event loop has brought,
+ *     →  Requests   {id u32, time left f32 ms, rows u32, tensors}…     one frame for what two turns of the event loop have brought,
  *                                                                    several where that is above 16 MiB
  *     ←  Hello      JSON {protocol, version, inputs, outputs}          once, first
  *     ←  Results    {id u32, time taken f32 ms, 0, tensors | 1, JSON {code, message}}…     one for what one run gives, likewise
@@ -50,7 +50,7 @@ const codeOf = new Map(codes.map((datatype, code) => [datatype, code]));
 
 /** A frame is not read when it is larger: the largest body makes tensors of some 130 MiB, and a turn's others come before it. */
 const maxFrameBytes = 192 * 2 ** 20;
-/** A turn or a run that brings more goes as several frames. */
+/** What is more than this goes as several frames. */
 const fullFrameBytes = 16 * 2 ** 20;
 const headBytes = 5;
 
@@ -174,7 +174,7 @@ function parts<Item>(items: readonly Item[], bytesOf: (item: Item) => number): (
   return all;
 }
 
-/** What one turn has brought, in frames that the other side reads. */
+/** What has come to be sent, in frames that the other side reads. */
 export const requestFrames = (requests: readonly WireRequest[]): Buffer[] =>
   parts(requests, ({ inputs }) => listBytes(inputs)).map(encodeRequests);
 

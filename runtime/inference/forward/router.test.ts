@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterEach, expect, test, vi } from 'vitest';
 import { latencyBoundsMs, type RoutingTable } from '../../../api/contract/routing-table.ts';
@@ -55,23 +56,42 @@ const askAtOnce = ({ service }: Served, count: number, headers = {}): Promise<(s
 const sample = async ({ service }: Served, name: string): Promise<number> =>
   Number(new RegExp(`^${name}\\{.*\\} (\\d+)$`, 'm').exec(await service.metrics.registry.metrics())?.[1]);
 
-test('what one turn brings is one message, and one run there', async () => {
+test('what two turns bring is one message, and one run there', async () => {
   const [stable, candidate] = [await served('v1'), await served('v2')];
   const internal = new InternalPort(candidate.service);
   closing.push(() => internal.destroy());
   const port = await internal.listen('127.0.0.1', 0);
   stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
   const before = { own: 0, runs: 0, rows: 0 };
+  // Until there is a connection, all wait for it.
+  await until(async () => (await askAtOnce(stable, 1))[0] === 'v2');
   // On a busy machine the candidate may be late at first, which is not what this is about.
   await until(async () => {
     before.own = await sample(stable, 'levada_inference_batch_size_count');
     before.runs = await sample(candidate, 'levada_inference_batch_size_count');
     before.rows = await sample(candidate, 'levada_inference_batch_size_sum');
-    return (await askAtOnce(stable, 10)).every((version) => version === 'v2');
+    const first = askAtOnce(stable, 4);
+    await setImmediate();
+    return (await Promise.all([first, askAtOnce(stable, 6)])).flat().every((version) => version === 'v2');
   });
   expect(await sample(candidate, 'levada_inference_batch_size_count')).toBe(before.runs + 1);
   expect(await sample(candidate, 'levada_inference_batch_size_sum')).toBe(before.rows + 10);
   expect(await sample(stable, 'levada_inference_batch_size_count')).toBe(before.own);
+});
+
+test('a connection that waits for nothing keeps no timer', async () => {
+  const [stable, candidate] = [await served('v1'), await served('v2')];
+  const internal = new InternalPort(candidate.service);
+  closing.push(() => internal.destroy());
+  const port = await internal.listen('127.0.0.1', 0);
+  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  closing.push(() => vi.useRealTimers());
+  const answered = askAtOnce(stable, 3);
+  expect(vi.getTimerCount()).toBeGreaterThan(0);
+  await answered;
+  vi.advanceTimersByTime(10);
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test('what waits for a shadow that says nothing is bounded; the rest is dropped, and counted', async () => {

@@ -16,7 +16,7 @@ import type { Random } from '../routing/stratified.ts';
 import { rows as rowsOf, type Tensor, type TensorInfo } from '../tensors.ts';
 import type { Outcome } from './connection.ts';
 import type { RoutingCounters } from './counters.ts';
-import { Forwarded } from './forwarded.ts';
+import { Forwarded, type ForwardedHost } from './forwarded.ts';
 import { Target } from './target.ts';
 
 /** The stable version's model, which is in this process. */
@@ -74,6 +74,7 @@ export class Router {
   readonly #options: RouterOptions;
   readonly #random: Random;
   #model: OwnModel | undefined;
+  #host: ForwardedHost | undefined;
   #table: RoutingTable | undefined;
   #decider: Decider | undefined;
   #judges: Judges | undefined;
@@ -91,6 +92,26 @@ export class Router {
     this.#random = options.random ?? Math.random;
   }
 
+  #hostOf(model: OwnModel): ForwardedHost {
+    const { counters } = this;
+    return {
+      model,
+      own: this.#options.version,
+      served: ({ work, drawn }, ms, outputs) => {
+        const { decision, key, rollout } = drawn;
+        const isFirst = counters.served(decision.version, decision.by, ms, key);
+        if (isTrial(decision, isFirst)) this.#compare(work, decision, outputs);
+        return trialOf(decision, isFirst, rollout);
+      },
+      failed: ({ drawn, givenMs }, blame, reason) => {
+        const { version, by } = drawn.decision;
+        counters.failed(version, by, blame, reason, drawn.key, givenMs);
+      },
+      timed: (ms, at) => this.#p99.observe(ms, at),
+      answered: (work, version) => this.#copy(work, version),
+    };
+  }
+
   /** False: this process answers everything itself, because there is no table, or another version is and was the stable one. */
   get isActive(): boolean {
     return this.#decider !== undefined;
@@ -99,6 +120,7 @@ export class Router {
   /** The model is loaded. */
   attach(model: OwnModel): void {
     this.#model = model;
+    this.#host = this.#hostOf(model);
     this.#update();
   }
 
@@ -142,27 +164,15 @@ export class Router {
       return this.#answerHere(work, answer);
     }
     const target = this.#targets.get(version) as Target;
-    const key = this.#trialKey(work.headers, decision);
-    const rollout = this.#table?.rollout;
     const givenMs = budgetMs(work.deadline - now, p99);
-    const request = new Forwarded(work, decision, answer, {
-      model: this.#model as OwnModel,
-      own: this.#options.version,
-      served: (ms, outputs) => {
-        const isFirst = this.counters.served(version, by, ms, key);
-        if (isTrial(decision, isFirst)) this.#compare(work, decision, outputs);
-        return trialOf(decision, isFirst, rollout);
-      },
-      failed: (blame, reason) => this.counters.failed(version, by, blame, reason, key, givenMs),
-      timed: (ms, at) => this.#p99.observe(ms, at),
-      answered: (answeredBy) => this.#copy(work, answeredBy),
-    });
-    target.send({
-      inputs: work.inputs,
-      rows: work.rows,
-      deadline: now + givenMs,
-      done: (outcome) => request.end(outcome),
-    });
+    const request = new Forwarded(
+      this.#host as ForwardedHost,
+      work,
+      { decision, key: this.#trialKey(work.headers, decision), rollout: this.#table?.rollout },
+      { now, givenMs },
+      answer,
+    );
+    target.send(request);
     return () => request.withdraw();
   }
 

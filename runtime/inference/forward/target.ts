@@ -11,15 +11,18 @@ const awayMs = 1_000;
 class Link {
   readonly #peer: Peer;
   readonly #random: Random;
+  readonly #elsewhere: (forward: Forward, link: Link, why: string) => void;
   #breaker: Breaker = newBreaker();
   #connection: Connection | undefined;
   #probing = false;
   #awayUntil = 0;
   #age: NodeJS.Timeout | undefined;
 
-  constructor(peer: Peer, random: Random) {
+  /** @param elsewhere gets what could not be sent here */
+  constructor(peer: Peer, random: Random, elsewhere: (forward: Forward, link: Link, why: string) => void) {
     this.#peer = peer;
     this.#random = random;
+    this.#elsewhere = elsewhere;
     this.#open();
   }
 
@@ -33,14 +36,7 @@ class Link {
 
   send(forward: Forward): void {
     if (stateOf(this.#breaker, performance.now()) === 'HalfOpen') this.#probing = true;
-    const connection = this.#connection ?? this.#open();
-    connection.send({
-      ...forward,
-      done: (outcome) => {
-        this.#learn(outcome);
-        forward.done(outcome);
-      },
-    });
+    (this.#connection ?? this.#open()).send(forward);
   }
 
   /** Ends when what was sent is answered. */
@@ -49,11 +45,20 @@ class Link {
   }
 
   #open(): Connection {
-    const connection = new Connection(this.#peer, (left) => {
-      if (left.isDismissed) this.#awayUntil = performance.now() + awayMs;
-      if (this.#connection !== left) return;
-      this.#connection = undefined;
-      clearTimeout(this.#age);
+    const connection = new Connection(this.#peer, {
+      left: (left) => {
+        if (left.isDismissed) this.#awayUntil = performance.now() + awayMs;
+        if (this.#connection !== left) return;
+        this.#connection = undefined;
+        clearTimeout(this.#age);
+      },
+      ended: (outcome) => this.#learn(outcome),
+      unsent: (forwards, why) => {
+        for (const forward of forwards) {
+          this.#learn({ reason: 'unreachable', detail: why });
+          this.#elsewhere(forward, this, why);
+        }
+      },
     });
     this.#connection = connection;
     clearTimeout(this.#age);
@@ -64,6 +69,7 @@ class Link {
   /** Only whether it is there: an answer of any kind says that it is. */
   #learn(outcome: Outcome): void {
     this.#probing = false;
+    if (!('reason' in outcome) && this.#breaker.failures === 0) return;
     const now = performance.now();
     const gone = 'reason' in outcome && (outcome.reason === 'unreachable' || outcome.reason === 'late');
     const before = stateOf(this.#breaker, now);
@@ -90,7 +96,12 @@ export class Target {
       link.leave();
       this.#links.delete(key);
     }
-    for (const [key, peer] of wanted) if (!this.#links.has(key)) this.#links.set(key, new Link(peer, random));
+    const elsewhere = (forward: Forward, link: Link, why: string) => {
+      if (this.#pick(link)) this.send(forward);
+      else forward.done({ reason: 'unreachable', detail: why });
+    };
+    for (const [key, peer] of wanted)
+      if (!this.#links.has(key)) this.#links.set(key, new Link(peer, random, elsewhere));
     this.#current = undefined;
   }
 
@@ -101,11 +112,7 @@ export class Target {
       forward.done({ reason: 'breaker', detail: 'it was not there a moment ago' });
       return;
     }
-    const done = (outcome: Outcome) => {
-      if ('reason' in outcome && outcome.isUnsent && this.#pick(link)) this.send(forward);
-      else forward.done(outcome);
-    };
-    link.send({ ...forward, done });
+    link.send(forward);
   }
 
   leave(): void {
