@@ -104,6 +104,8 @@ export interface ObservedPipeline {
   readonly broker?: BrokerState;
   /** Why what runs them is not there as it was applied, by name of the step or source. */
   readonly failures?: Readonly<Record<string, Failure>>;
+  /** Steps and sources with pods that run what was applied before. */
+  readonly replacing?: readonly string[];
   /** Whether its namespace is being deleted: no pod can be made in it. */
   readonly namespaceEnds?: boolean;
 }

@@ -31,6 +31,8 @@ export interface FoundPipeline {
 interface Unit {
   readonly said: readonly UnitStatus[];
   readonly failure?: Failure;
+  /** Besides the newest. */
+  readonly hasOlderPods?: boolean;
 }
 
 /** Pure. */
@@ -64,16 +66,19 @@ export function observedPipeline(found: FoundPipeline): ObservedPipeline {
       },
     ];
   });
-  const failures = [...applied.sources.map(({ name }) => [name, name] as const), ...parts].flatMap(([name, part]) => {
+  const all = [...applied.sources.map(({ name }) => [name, name] as const), ...parts];
+  const failures = all.flatMap(([name, part]) => {
     const { failure } = unitOf(part);
     return failure ? [[name, failure] as const] : [];
   });
+  const replacing = all.flatMap(([name, part]) => (unitOf(part).hasOlderPods ? [name] : []));
   return {
     applied,
     sources: Object.fromEntries(sources),
     queues: Object.fromEntries(queues),
     broker,
     ...(failures.length > 0 && { failures: Object.fromEntries(failures) }),
+    ...(replacing.length > 0 && { replacing }),
     ...(namespaceEnds && { namespaceEnds }),
   };
 }
@@ -109,5 +114,10 @@ function lookAt(name: string, part: string, { deployments, pods, statusOf, silen
     said.find(({ state }) => state === 'Failed')?.failure ??
     podsRefused(deployment) ??
     podUnreachable(newest, silenceOf);
-  return { said, ...(failure && !isLoaded && { failure }) };
+  return { said, hasOlderPods: hasOlderPods(deployment), ...(failure && !isLoaded && { failure }) };
+}
+
+function hasOlderPods({ metadata: { generation = 0 }, status = {} }: LiveDeployment): boolean {
+  const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = status;
+  return replicas > (observedGeneration < generation ? 0 : updatedReplicas);
 }

@@ -36,3 +36,17 @@ it('is not ready with other pods before they are there', () => {
   expect(ready({ ...before.spec, steps: [step('check'), step('pack')] })).toBe('False');
   expect(ready({ ...before.spec, serviceAccountName: 'other' })).toBe('False');
 });
+
+it('is ready, and something is under way, while pods of before are there beside those that run', () => {
+  const said = (change: object) =>
+    planPipeline(orders(), running(orders(), {}, change), alone, later, 'Cluster').status.conditions;
+  const reconciling = (change: object) => said(change).find(({ type }) => type === 'Reconciling');
+  expect(reconciling({})).toMatchObject({ status: 'False', reason: 'Settled' });
+  const change = { replacing: ['check'] };
+  expect(reconciling(change)).toMatchObject({
+    status: 'True',
+    reason: 'Progressing',
+    message: 'Pods of before go: check.',
+  });
+  expect(said(change).find(({ type }) => type === 'Ready')?.status).toBe('True');
+});

@@ -85,6 +85,8 @@ function said({ message, lostAt }: Partial<QueueState> = {}): { message?: string
 
 type SourceStatus = EventPipelineStatus['sources'][number];
 
+const settled: Said = { status: 'False', reason: 'Settled', message: 'Nothing is under way.' };
+
 interface Situation {
   readonly observed: ObservedPipeline | undefined;
   readonly sources: EventPipelineStatus['sources'];
@@ -94,7 +96,6 @@ interface Situation {
 function sayAll(problems: readonly Problem[], situation: Situation): Partial<Record<ConditionType, Said>> {
   const [first] = problems;
   const broker = sayBroker(situation.observed?.broker);
-  const settled: Said = { status: 'False', reason: 'Settled', message: 'Nothing is under way.' };
   if (first) {
     const meanwhile = situation.observed ? ' What ran before goes on.' : '';
     const after = `. ${errors[first.code].remedy}${meanwhile}`;
@@ -117,7 +118,7 @@ function sayAll(problems: readonly Problem[], situation: Situation): Partial<Rec
     Accepted: { status: 'True', reason: 'Accepted', message: 'The resource is valid.' },
     Ready: ready,
     ...broker,
-    Reconciling: ready.status === 'True' || stalled ? settled : { ...ready, status: 'True' },
+    Reconciling: stalled ? settled : ready.status === 'True' ? sayReplacing(situation) : { ...ready, status: 'True' },
     Stalled: stalled
       ? { ...ready, status: 'True' }
       : { status: 'False', reason: 'NotStalled', message: 'Nothing is in the way.' },
@@ -161,6 +162,13 @@ function sayReady(situation: Situation): Said {
     return { status: 'False', reason: 'Progressing', message: bounded(`Being started: ${missing.join(', ')}.`) };
   }
   return { status: 'True', reason: 'Running', message: 'Sources take events, and every step handles them.' };
+}
+
+/** Until then some messages are still handled as before. */
+function sayReplacing({ observed }: Situation): Said {
+  const { replacing = [] } = observed ?? {};
+  if (replacing.length === 0) return settled;
+  return { status: 'True', reason: 'Progressing', message: bounded(`Pods of before go: ${replacing.join(', ')}.`) };
 }
 
 const named = ({ name, message }: { readonly name: string; readonly message?: string | undefined }): string =>
