@@ -1,8 +1,10 @@
 import { expect, it } from 'vitest';
+import { partLabel } from '../../objects/labels.ts';
 import { planParts } from '../../plan/pipeline/parts.ts';
 import { orders, step } from '../../plan/pipeline/testing.ts';
 import { observedPipeline } from './observe-pipeline.ts';
-import type { LiveDeployment } from './types.ts';
+import { type LiveDeployment, templateAnnotation } from './types.ts';
+import type { UnitStatus } from './unit-status.ts';
 
 const applied = planParts(orders({ steps: [step('check'), step('pack')] }));
 
@@ -33,4 +35,22 @@ it.each([
 it('pods of before: of a source, too', () => {
   const status = { observedGeneration: 2, replicas: 3, updatedReplicas: 1 };
   expect(replacing(deployment('orders-api', 2, status), deployment('orders-pack', 2, status))).toEqual(['api', 'pack']);
+});
+
+it.each([
+  ['True', true],
+  ['False', false],
+])('a source whose pod takes events is ready when its Service leads there: Ready=%s', (status, ready) => {
+  const labels = { [partLabel]: 'api' };
+  const metadata = { namespace: 'default', name: 'a', uid: 'a', labels, annotations: { [templateAnnotation]: 't' } };
+  const template = { metadata: { annotations: { [templateAnnotation]: 't' } } };
+  const said: UnitStatus = { state: 'Loaded', draining: false, consumers: {}, sources: { api: { ready: true } } };
+  const { sources } = observedPipeline({
+    ...{ applied, figures: {}, lostAt: {}, broker: { kind: 'rabbitmq' }, namespaceEnds: false },
+    deployments: [{ ...deployment('orders-api', 1, undefined), spec: { template } }],
+    pods: [{ metadata, status: { conditions: [{ type: 'Ready', status }] } }],
+    statusOf: () => said,
+    silenceOf: () => undefined,
+  });
+  expect(sources['api']?.ready).toBe(ready);
 });

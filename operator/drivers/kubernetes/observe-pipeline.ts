@@ -3,7 +3,7 @@ import type { BrokerState, Failure, QueueState, SourceState } from '../../../api
 import { partLabel } from '../../objects/labels.ts';
 import { nameOf, partOf } from '../../objects/pipeline/units.ts';
 import type { ObservedPipeline, PipelinePlan } from '../../plan/units.ts';
-import { containerFailure, isGoing, podsRefused, podUnreachable } from './failures.ts';
+import { containerFailure, isGoing, isPodReady, podsRefused, podUnreachable } from './failures.ts';
 import { type LiveDeployment, type LivePod, templateAnnotation } from './types.ts';
 import type { UnitStatus } from './unit-status.ts';
 
@@ -31,6 +31,8 @@ export interface FoundPipeline {
 interface Unit {
   readonly said: readonly UnitStatus[];
   readonly failure?: Failure;
+  /** Whether a Service leads to one of the newest: the kubelet has seen that it is ready. */
+  readonly isServed?: boolean;
   /** Besides the newest. */
   readonly hasOlderPods?: boolean;
 }
@@ -51,7 +53,8 @@ export function observedPipeline(found: FoundPipeline): ObservedPipeline {
     const url = `http://${partName(pipeline, name)}.${namespace}.svc${path}`;
     const states = unitOf(name).said.flatMap(({ sources }) => sources[name] ?? []);
     const failure = states.find((state) => state.failure !== undefined)?.failure;
-    return [name, { ready: states.some(({ ready }) => ready), url, ...(failure && { failure }) }];
+    const ready = unitOf(name).isServed === true && states.some((state) => state.ready);
+    return [name, { ready, url, ...(failure && { failure }) }];
   });
   const names = new Set([...Object.keys(figures), ...parts.keys()]);
   const queues = [...names].map((name): [string, QueueState] => {
@@ -114,7 +117,8 @@ function lookAt(name: string, part: string, { deployments, pods, statusOf, silen
     said.find(({ state }) => state === 'Failed')?.failure ??
     podsRefused(deployment) ??
     podUnreachable(newest, silenceOf);
-  return { said, hasOlderPods: hasOlderPods(deployment), ...(failure && !isLoaded && { failure }) };
+  const isServed = newest.some(isPodReady);
+  return { said, isServed, hasOlderPods: hasOlderPods(deployment), ...(failure && !isLoaded && { failure }) };
 }
 
 function hasOlderPods({ metadata: { generation = 0 }, status = {} }: LiveDeployment): boolean {

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net';
+import { noTime } from '../../../api/contract/routing-table.ts';
 import { messageOf } from '../../../api/errors.ts';
 import { UnderWay } from '../../under-way.ts';
 import { type FailureReason, type Fit, fitOf } from '../routing/rules.ts';
@@ -77,6 +78,8 @@ export class Connection {
   /** By the id in its frame: a connection is replaced long before they are 2³². */
   readonly #sent = new UnderWay<Forward>();
   #scheduled = false;
+  /** When the first of the turn has come. */
+  #waitsSince = 0;
   #sweep: NodeJS.Timeout | undefined;
   #leaving = false;
   #isDismissed = false;
@@ -119,7 +122,24 @@ export class Connection {
     this.#scheduled = true;
     // The end of the poll phase, as the batcher: every request that a turn has brought is there by then. Under load the next turn
     // has more of them, and a frame, with its answer, costs as much as two requests. An idle process takes its next turn at once.
-    setImmediate(() => setImmediate(() => this.#flush()));
+    this.#waitsSince = performance.now();
+    setImmediate(() => setImmediate(() => this.#endTurns()));
+  }
+
+  #endTurns(): void {
+    this.#scheduled = false;
+    this.#giveBackAfterPause();
+    this.#flush();
+  }
+
+  /** Of a pause of this process that has taken more of their time than it has left, the peer knows nothing: it is not to blame. */
+  #giveBackAfterPause(): void {
+    const now = performance.now();
+    const waited = now - this.#waitsSince;
+    if (this.#fit === undefined || !this.#turn.some(({ deadline }) => deadline - now < waited)) return;
+    const paused = this.#turn.filter(({ deadline }) => deadline - now < waited);
+    this.#turn = this.#turn.filter(({ deadline }) => deadline - now >= waited);
+    this.#fail(paused, noTime, 'this process has paused');
   }
 
   /** Takes no more; ends when all that was sent is answered. */
@@ -155,9 +175,9 @@ export class Connection {
   }
 
   #flush(): void {
-    this.#scheduled = false;
     const fit = this.#fit;
-    if (fit === undefined || this.#turn.length === 0) return; // not greeted yet: later
+    // Not greeted yet: later. The peer has ended it: elsewhere, once it is closed.
+    if (fit === undefined || this.#turn.length === 0 || !this.#socket.writable) return;
     const turn = this.#turn;
     this.#turn = [];
     if (typeof fit === 'string') this.#fail(turn, 'signature', fit);
@@ -180,7 +200,7 @@ export class Connection {
     if (type === frameTypes.results) {
       for (const result of decodeResults(payload)) this.#settle(result);
       this.#endIfDone();
-    } else if (type === frameTypes.hello) {
+    } else if (type === frameTypes.hello && this.#fit === undefined) {
       const hello = decodeHello(payload);
       const { version, signature } = this.#peer;
       this.#fit = hello.version === version ? fitOf(signature, hello) : `it is version ${hello.version}`;

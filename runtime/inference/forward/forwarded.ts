@@ -1,3 +1,4 @@
+import { noTime } from '../../../api/contract/routing-table.ts';
 import { errorCodeOf } from '../../../api/errors.ts';
 import type { Decision } from '../routing/decide.ts';
 import { allFinite, type Blame, blameFor, type FailureReason, lessFinite, misfit } from '../routing/rules.ts';
@@ -38,6 +39,9 @@ export interface Drawn {
   /** By whose table it was drawn; another one may have begun when it is answered. */
   readonly rollout: string | undefined;
 }
+
+/** What the stable version alone could make clear. */
+const unclearReasons: readonly FailureReason[] = ['error', 'not-finite', noTime];
 
 /** One request that another version is to answer, and that the stable version answers where that fails. */
 export class Forwarded implements Forward {
@@ -103,7 +107,7 @@ export class Forwarded implements Forward {
   #fallBack(reason: FailureReason, theirs?: { outputs: readonly Tensor[]; servedMs: number }): void {
     const { model } = this.#host;
     if (this.#isGone) {
-      this.#host.failed(this, reason === 'error' || reason === 'not-finite' ? 'unclear' : 'candidate', reason);
+      this.#host.failed(this, unclearReasons.includes(reason) ? 'unclear' : 'candidate', reason);
       return;
     }
     const { inputs, rows, deadline } = this.work;
@@ -150,7 +154,7 @@ export class Forwarded implements Forward {
       this.#failBoth(error, reason);
       return;
     }
-    this.#host.failed(this, 'candidate', reason);
+    this.#host.failed(this, reason === noTime ? 'unclear' : 'candidate', reason);
     this.#answer(undefined, text, own);
     this.#host.answered(this.work, own);
   }

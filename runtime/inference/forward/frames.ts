@@ -329,11 +329,15 @@ export function decodeHello(payload: Buffer): Hello {
   if (hello?.protocol !== protocolVersion) {
     throw new FrameError(`it speaks version ${hello?.protocol} of the protocol, not ${protocolVersion}`);
   }
-  if (typeof hello.version !== 'string' || !Array.isArray(hello.inputs) || !Array.isArray(hello.outputs)) {
+  if (typeof hello.version !== 'string' || !areInfos(hello.inputs) || !areInfos(hello.outputs)) {
     throw new FrameError('a greeting without version, inputs and outputs');
   }
   return hello as Hello;
 }
+
+const areInfos = (value: unknown): boolean =>
+  Array.isArray(value) &&
+  value.every((info: Partial<TensorInfo> | null) => typeof info?.name === 'string' && Array.isArray(info.shape));
 
 function json(bytes: Buffer): unknown {
   try {

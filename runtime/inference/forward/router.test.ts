@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterEach, expect, test, vi } from 'vitest';
 import { latencyBoundsMs, type RoutingTable } from '../../../api/contract/routing-table.ts';
@@ -85,11 +85,14 @@ test('a connection that waits for nothing keeps no timer', async () => {
   closing.push(() => internal.destroy());
   const port = await internal.listen('127.0.0.1', 0);
   stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
+  await until(async () => (await askAtOnce(stable, 1))[0] === 'v2');
+  // The timer of that, which is real, has ended.
+  await sleep(50);
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
-  closing.push(() => vi.useRealTimers());
+  closing.unshift(() => vi.useRealTimers());
   const answered = askAtOnce(stable, 3);
   expect(vi.getTimerCount()).toBeGreaterThan(0);
-  await answered;
+  expect(await answered).toEqual(['v2', 'v2', 'v2']);
   vi.advanceTimersByTime(10);
   expect(vi.getTimerCount()).toBe(0);
 });

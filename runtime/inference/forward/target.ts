@@ -85,7 +85,7 @@ class Link {
 export class Target {
   readonly #links = new Map<string, Link>();
   #at = 0;
-  /** Where this turn's requests go, so that they are one message. */
+  /** Where the requests of two turns go, so that they are one message. */
   #current: Link | undefined;
 
   /** Connects, so that the first request finds a connection. */
@@ -125,7 +125,7 @@ export class Target {
     for (let i = 0; i < links.length; i++) {
       const link = links[(this.#at + i) % links.length] as Link;
       if (link === except || !link.permits) continue;
-      if (this.#current === undefined) setImmediate(() => this.#turn());
+      if (this.#current === undefined) setImmediate(() => setImmediate(() => this.#turn()));
       this.#current = link;
       return link;
     }
