@@ -14,8 +14,12 @@ const [pipeline = ''] = process.argv.slice(2);
 const settings = (await json(process.stdin)) as RabbitSettings;
 const say = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`);
 
+/** When each was handled last, monotonic: the wait for another attempt is counted from then, whatever the broker takes besides. */
+const handled = new Map<unknown, number>();
+
 // Fails the first attempt of those that ask for it.
 const handler = createServer((request, response) => {
+  handled.set(request.headers['ce-id'], performance.now());
   const fails = request.headers['ce-subject'] !== undefined && request.headers['x-levada-attempt'] === '1';
   request.resume().on('end', () => {
     if (fails) response.writeHead(500).end();
@@ -27,7 +31,7 @@ const { port } = handler.address() as AddressInfo;
 
 const transport = new RabbitTransport(settings);
 const host = hostOf(transport, ({ message: { id }, end, error }) =>
-  say({ id, end, error, now: Date.now(), monotonic: performance.now() }),
+  say({ id, end, error, now: Date.now(), handled: handled.get(id) }),
 );
 await host.apply({
   topology: {
