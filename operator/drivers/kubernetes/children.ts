@@ -6,6 +6,7 @@ import { contentHash } from '../../objects/configmap.ts';
 import type { KubernetesObject } from '../../objects/metadata.ts';
 import { isApplied } from './applied.ts';
 import { Copy, type WatchedPlaces } from './copies.ts';
+import { isRolling } from './failures.ts';
 import { OptionalCopy } from './optional-copy.ts';
 import {
   appliedAnnotation,
@@ -225,12 +226,6 @@ export class Children {
   #tell(object: StoredObject | undefined, { kind, name }: { readonly kind: string; readonly name: string }): void {
     for (const listener of this.#listeners) listener(kind, object?.metadata.namespace ?? '', name);
   }
-}
-
-/** Pods of an older template may still be started. */
-function isRolling({ metadata: { generation = 0 }, status = {} }: LiveDeployment): boolean {
-  const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = status;
-  return observedGeneration < generation || replicas !== updatedReplicas || replicas === 0;
 }
 
 const controllerOf = (object: StoredObject | undefined) =>

@@ -14,6 +14,12 @@ export const isGoing = (pod: LivePod): boolean => pod.metadata.deletionTimestamp
 export const isPodReady = ({ status }: LivePod): boolean =>
   status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') ?? false;
 
+/** Whether pods of an older template may still be started, or are there. */
+export function isRolling({ metadata: { generation = 0 }, status = {} }: LiveDeployment): boolean {
+  const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = status;
+  return observedGeneration < generation || replicas !== updatedReplicas || replicas === 0;
+}
+
 /** An address as URLs have it. */
 export const hostOf = (podIP: string): string => (podIP.includes(':') ? `[${podIP}]` : podIP);
 

@@ -3,7 +3,7 @@ import type { BrokerState, Failure, QueueState, SourceState } from '../../../api
 import { partLabel } from '../../objects/labels.ts';
 import { nameOf, partOf } from '../../objects/pipeline/units.ts';
 import type { ObservedPipeline, PipelinePlan } from '../../plan/units.ts';
-import { containerFailure, isGoing, isPodReady, podsRefused, podUnreachable } from './failures.ts';
+import { containerFailure, isGoing, isPodReady, isRolling, podsRefused, podUnreachable } from './failures.ts';
 import { type LiveDeployment, type LivePod, templateAnnotation } from './types.ts';
 import type { UnitStatus } from './unit-status.ts';
 
@@ -118,10 +118,6 @@ function lookAt(name: string, part: string, { deployments, pods, statusOf, silen
     podsRefused(deployment) ??
     podUnreachable(newest, silenceOf);
   const isServed = newest.some(isPodReady);
-  return { said, isServed, hasOlderPods: hasOlderPods(deployment), ...(failure && !isLoaded && { failure }) };
-}
-
-function hasOlderPods({ metadata: { generation = 0 }, status = {} }: LiveDeployment): boolean {
-  const { observedGeneration = 0, replicas = 0, updatedReplicas = 0 } = status;
-  return replicas > (observedGeneration < generation ? 0 : updatedReplicas);
+  const hasOlderPods = isRolling(deployment) && (deployment.status?.replicas ?? 0) > 0;
+  return { said, isServed, hasOlderPods, ...(failure && !isLoaded && { failure }) };
 }

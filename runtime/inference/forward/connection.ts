@@ -68,6 +68,12 @@ const failureOf = ({ code, message }: { code: string; message: string }): Outcom
   detail: `${code}: ${message}`,
 });
 
+/**
+ * Runs at the end of the next turn of the event loop, after its poll phase, as the batcher: every request that the two have brought
+ * is there by then. A frame, with its answer, costs as much as two requests. An idle process takes its next turn at once.
+ */
+export const afterTwoTurns = (run: () => void): void => void setImmediate(() => setImmediate(run));
+
 /** One connection to an internal port. What two turns of the event loop bring goes as one message. */
 export class Connection {
   readonly #socket: Socket;
@@ -120,10 +126,8 @@ export class Connection {
     this.#sweep ??= setInterval(() => this.#lookSoon(), sweepMs).unref();
     if (this.#scheduled) return;
     this.#scheduled = true;
-    // The end of the poll phase, as the batcher: every request that a turn has brought is there by then. Under load the next turn
-    // has more of them, and a frame, with its answer, costs as much as two requests. An idle process takes its next turn at once.
     this.#waitsSince = performance.now();
-    setImmediate(() => setImmediate(() => this.#endTurns()));
+    afterTwoTurns(() => this.#endTurns());
   }
 
   #endTurns(): void {
@@ -136,10 +140,16 @@ export class Connection {
   #giveBackAfterPause(): void {
     const now = performance.now();
     const waited = now - this.#waitsSince;
-    if (this.#fit === undefined || !this.#turn.some(({ deadline }) => deadline - now < waited)) return;
-    const paused = this.#turn.filter(({ deadline }) => deadline - now < waited);
-    this.#turn = this.#turn.filter(({ deadline }) => deadline - now >= waited);
-    this.#fail(paused, noTime, 'this process has paused');
+    if (this.#fit === undefined) return; // it is the peer that they wait for
+    const paused = this.#takeBack(({ deadline }) => deadline - now < waited);
+    if (paused.length > 0) this.#fail(paused, noTime, 'this process has paused');
+  }
+
+  /** Of what has not left. */
+  #takeBack(which: (forward: Forward) => boolean): Forward[] {
+    const taken = this.#turn.filter(which);
+    if (taken.length > 0) this.#turn = this.#turn.filter((forward) => !which(forward));
+    return taken;
   }
 
   /** Takes no more; ends when all that was sent is answered. */
@@ -243,10 +253,7 @@ export class Connection {
       this.#sent.take(id);
       late.push(forward);
     }
-    if (this.#turn.some(({ deadline }) => deadline <= now)) {
-      late.push(...this.#turn.filter(({ deadline }) => deadline <= now));
-      this.#turn = this.#turn.filter(({ deadline }) => deadline > now);
-    }
+    late.push(...this.#takeBack(({ deadline }) => deadline <= now));
     this.#fail(late, 'late', 'no answer in time');
   }
 

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server } from 'node:net';
-import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate } from 'node:timers/promises';
 import { Registry } from 'prom-client';
 import { afterEach, expect, test, vi } from 'vitest';
 import { latencyBoundsMs, type RoutingTable } from '../../../api/contract/routing-table.ts';
@@ -56,12 +56,18 @@ const askAtOnce = ({ service }: Served, count: number, headers = {}): Promise<(s
 const sample = async ({ service }: Served, name: string): Promise<number> =>
   Number(new RegExp(`^${name}\\{.*\\} (\\d+)$`, 'm').exec(await service.metrics.registry.metrics())?.[1]);
 
-test('what two turns bring is one message, and one run there', async () => {
+/** A stable version that gives all to its candidate. */
+async function withCandidate(parts: Partial<RoutingTable> = {}): Promise<{ stable: Served; candidate: Served }> {
   const [stable, candidate] = [await served('v1'), await served('v2')];
   const internal = new InternalPort(candidate.service);
   closing.push(() => internal.destroy());
   const port = await internal.listen('127.0.0.1', 0);
-  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
+  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 }, ...parts }));
+  return { stable, candidate };
+}
+
+test('what two turns bring is one message, and one run there', async () => {
+  const { stable, candidate } = await withCandidate();
   const before = { own: 0, runs: 0, rows: 0 };
   // Until there is a connection, all wait for it.
   await until(async () => (await askAtOnce(stable, 1))[0] === 'v2');
@@ -80,14 +86,7 @@ test('what two turns bring is one message, and one run there', async () => {
 });
 
 test('a connection that waits for nothing keeps no timer', async () => {
-  const [stable, candidate] = [await served('v1'), await served('v2')];
-  const internal = new InternalPort(candidate.service);
-  closing.push(() => internal.destroy());
-  const port = await internal.listen('127.0.0.1', 0);
-  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 } }));
-  await until(async () => (await askAtOnce(stable, 1))[0] === 'v2');
-  // The timer of that, which is real, has ended.
-  await sleep(50);
+  const { stable } = await withCandidate();
   vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
   closing.unshift(() => vi.useRealTimers());
   const answered = askAtOnce(stable, 3);
@@ -133,13 +132,9 @@ test('a candidate has half of what the caller allows while the stable version’
 });
 
 test('of a key only the first request is compared with the stable version', async () => {
-  const [stable, candidate] = [await served('v1'), await served('v2')];
-  const internal = new InternalPort(candidate.service);
-  closing.push(() => internal.destroy());
-  const port = await internal.listen('127.0.0.1', 0);
   const sticky = { header: 'x-user-id' };
   const compare = { outputs: ['label'], percent: 100 };
-  stable.service.router?.apply(table(port, { candidate: { version: 'v2', weight: 100 }, sticky, compare }));
+  const { stable } = await withCandidate({ sticky, compare });
   const ask = (key: string) => askAtOnce(stable, 10, { 'x-user-id': key });
   const count = () => stable.service.router?.counters.report({}).counts.find(({ by }) => by === 'sticky');
   // On a busy machine the candidate may be late at first.

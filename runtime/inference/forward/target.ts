@@ -1,25 +1,27 @@
 import { type Breaker, newBreaker, onFailure, onSuccess, stateOf } from '../../delivery/breaker.ts';
 import type { Random } from '../routing/stratified.ts';
-import { Connection, type Forward, type Outcome, type Peer } from './connection.ts';
+import { afterTwoTurns, Connection, type Forward, type Outcome, type Peer } from './connection.ts';
 
 /** A connection is replaced after about this time, so that pods that have come meanwhile get their part. */
 const maxAgeMs = 300_000;
 /** Who has said goodbye is not asked for so long; by then a routing table without it has come, or somebody is there again. */
 const awayMs = 1_000;
 
+/** Gets what could not be sent by a link. */
+type Elsewhere = (forward: Forward, link: Link, why: string) => void;
+
 /** One address of another version: at most one connection, and a breaker that remembers whether anybody is there. */
 class Link {
   readonly #peer: Peer;
   readonly #random: Random;
-  readonly #elsewhere: (forward: Forward, link: Link, why: string) => void;
+  readonly #elsewhere: Elsewhere;
   #breaker: Breaker = newBreaker();
   #connection: Connection | undefined;
   #probing = false;
   #awayUntil = 0;
   #age: NodeJS.Timeout | undefined;
 
-  /** @param elsewhere gets what could not be sent here */
-  constructor(peer: Peer, random: Random, elsewhere: (forward: Forward, link: Link, why: string) => void) {
+  constructor(peer: Peer, random: Random, elsewhere: Elsewhere) {
     this.#peer = peer;
     this.#random = random;
     this.#elsewhere = elsewhere;
@@ -96,12 +98,9 @@ export class Target {
       link.leave();
       this.#links.delete(key);
     }
-    const elsewhere = (forward: Forward, link: Link, why: string) => {
-      if (this.#pick(link)) this.send(forward);
-      else forward.done({ reason: 'unreachable', detail: why });
-    };
-    for (const [key, peer] of wanted)
-      if (!this.#links.has(key)) this.#links.set(key, new Link(peer, random, elsewhere));
+    for (const [key, peer] of wanted) {
+      if (!this.#links.has(key)) this.#links.set(key, new Link(peer, random, this.#elsewhere));
+    }
     this.#current = undefined;
   }
 
@@ -119,13 +118,18 @@ export class Target {
     this.update([], Math.random);
   }
 
+  readonly #elsewhere: Elsewhere = (forward, link, why) => {
+    if (this.#pick(link)) this.send(forward);
+    else forward.done({ reason: 'unreachable', detail: why });
+  };
+
   #pick(except?: Link): Link | undefined {
     if (this.#current !== except && this.#current?.permits) return this.#current;
     const links = [...this.#links.values()];
     for (let i = 0; i < links.length; i++) {
       const link = links[(this.#at + i) % links.length] as Link;
       if (link === except || !link.permits) continue;
-      if (this.#current === undefined) setImmediate(() => setImmediate(() => this.#turn()));
+      if (this.#current === undefined) afterTwoTurns(() => this.#turn());
       this.#current = link;
       return link;
     }
